@@ -1,0 +1,140 @@
+import type { Clock } from './clock.js';
+import type { Codec } from './codec.js';
+
+/**
+ * The seam between core and whatever decides who leads: Redis, or the memory hub of `@oneflight/core/testing`.
+ *
+ * A coordinator is a thin transport. Each operation is one round trip that may fail, hang, or be executed twice; the
+ * rules of a replica (retries, rechecks, renewals, floors, degradation) live in core, where a simulation can reach
+ * them. The rules themselves are in docs/protocol.md.
+ */
+export interface Coordinator {
+  /** Clock to run on, where the coordinator brings its own (a simulated one). @default the process's clock */
+  readonly clock?: Clock;
+  /**
+   * Joins one collapser. Returns at once and never throws for a server that is away: the operations of the link say so.
+   */
+  connect(replica: Replica): CoordinatorLink;
+}
+
+/** What a collapser tells its coordinator about itself, and where messages for it go. */
+export interface Replica {
+  /** Collapsers with the same namespace share flights. */
+  readonly namespace: string;
+  /** Called for each message, in the order of arrival; never throws. */
+  receive(message: Message): void;
+}
+
+/** One collapser's connection to its coordinator. */
+export interface CoordinatorLink {
+  /** Where messages for this replica arrive; unique per process start. Ids are `inbox#sequence`. */
+  readonly inbox: string;
+  readonly timings: CoordinatorTimings;
+  /** How values travel unless a call brings a codec of its own. */
+  readonly codec: Codec;
+  /** Asks to lead. Safe to send again with the same id. */
+  claim(request: ClaimRequest): Promise<Claim>;
+  /** Extends the lease, or finds it lost. */
+  renew(request: HolderRequest): Promise<Renewal>;
+  /** Ends a flight and answers those who wait for it. Safe to send again. */
+  settle(request: SettleRequest): Promise<Settlement>;
+  /** Gives up a claim, led or followed, that nobody needs any more; wakes one waiter if nobody leads. */
+  release(request: ReleaseRequest): Promise<void>;
+  /** Fences the key: nothing begun before is ever given to a call made after. Returns the key's new floor. */
+  invalidate(request: { readonly key: KeyHash }): Promise<number>;
+  /**
+   * Which of these leaders' processes are gone, one answer per id. Absent where presence cannot be seen; then a dead
+   * leader is noticed when its lease ends.
+   */
+  absent?(leaders: readonly FlightId[]): Promise<readonly boolean[]>;
+  /** Drops the connection. Whatever is under way may fail. */
+  close(): Promise<void>;
+}
+
+/** The durations that both sides of the seam must agree on, in milliseconds. */
+export interface CoordinatorTimings {
+  readonly leaseMs: number;
+  readonly recheckMs: number;
+  readonly commandTimeoutMs: number;
+  readonly retainMs: number;
+}
+
+/** SHA-256 of namespace and canonical key in base64url: the only form in which a key leaves the process. */
+export type KeyHash = string;
+/** `inbox#sequence`, chosen by the claimer before it asks: names its flight if it leads, its waiter if it follows. */
+export type FlightId = string;
+
+export interface ClaimRequest {
+  readonly key: KeyHash;
+  readonly id: FlightId;
+  /** The lowest token that may answer this claimer; 0 when it asks for the first time. */
+  readonly min: number;
+  /** The highest floor this replica has seen for the key; heals an invalidation that the server lost. */
+  readonly floor: number;
+  /** The leader's process is gone: lead although its lease still runs. */
+  readonly takeover: boolean;
+}
+
+export interface HolderRequest {
+  readonly key: KeyHash;
+  readonly id: FlightId;
+  readonly token: number;
+}
+
+export interface SettleRequest extends HolderRequest {
+  readonly outcome: Outcome;
+}
+
+export interface ReleaseRequest {
+  readonly key: KeyHash;
+  readonly id: FlightId;
+  /** The load failed and its error is not shared: the next leader is told that it is one more attempt. @default false */
+  readonly failed?: boolean;
+}
+
+/** The answer to a claim: what this replica is to do next. Each case carries the key's floor. */
+export type Claim =
+  /** Load. `attempt` counts the loads of this key that failed in a row with an error that was not shared, plus 1. */
+  | { readonly role: 'leader'; readonly fencingToken: number; readonly attempt: number; readonly floor: number }
+  /** Somebody else loads; wait for an outcome with a token of at least `min`. */
+  | { readonly role: 'follower'; readonly flightId: FlightId; readonly min: number; readonly leaseLeftMs: number; readonly floor: number }
+  /** It is already done for you. */
+  | { readonly role: 'settled'; readonly outcome: Outcome; readonly fencingToken: number; readonly floor: number };
+
+/** The answer to a renewal. `waiters` counts the replicas that wait for the key; `floor` is absent where it is unknown. */
+export type Renewal =
+  | { readonly state: 'held'; readonly floor: number; readonly waiters: number }
+  | { readonly state: 'detached'; readonly floor: number | undefined };
+
+/** The answer to a settle; `detached`: the flight no longer owned its key, its own waiters were answered all the same. */
+export interface Settlement {
+  readonly state: 'settled' | 'detached';
+  readonly floor: number | undefined;
+}
+
+/** How a flight ended, in the form that travels between processes. */
+export type Outcome =
+  | { readonly kind: 'value'; readonly bytes: Uint8Array }
+  | { readonly kind: 'error'; readonly bytes: Uint8Array }
+  /**
+   * `untravelable`: the value cannot be encoded, each replica loads for itself.
+   * `private`: the answer belongs to the caller that led, each waiter loads for itself.
+   */
+  | { readonly kind: 'unshareable'; readonly why: 'untravelable' | 'private' };
+
+/** What arrives at a replica without being asked for. It may be lost, late, repeated, or overtake a reply. */
+export type Message =
+  /** The outcome that these waiters of this replica wait for. */
+  | { readonly kind: 'settled'; readonly key: KeyHash; readonly ids: readonly FlightId[]; readonly fencingToken: number; readonly outcome: Outcome }
+  /** Claim now: nobody leads and this one was chosen, or its outcome is too large for a message and waits to be fetched. */
+  | { readonly kind: 'woken'; readonly key: KeyHash; readonly ids: readonly FlightId[] }
+  /** The key was invalidated: outcomes with a token up to `floor` answer no new call. */
+  | { readonly kind: 'invalidated'; readonly key: KeyHash; readonly floor: number }
+  /** Messages may have been lost from here on. */
+  | { readonly kind: 'deaf' }
+  /** Messages arrive again; the server has acknowledged it. */
+  | { readonly kind: 'listening' }
+  /** Something arrived that could not be used. */
+  | { readonly kind: 'rejected'; readonly reason: RejectReason };
+
+export type RejectReason = 'malformed' | 'unknown_version' | 'bad_signature' | 'key_mismatch' | 'too_large';
