@@ -1,1 +1,6 @@
-export {};
+export { ManualClock } from './manual-clock.js';
+export { memoryCodec } from './memory-codec.js';
+export { memoryHub, type MemoryCoordinator, type MemoryHub, type MemoryHubOptions } from './memory-hub.js';
+export type { Operation } from './memory-server.js';
+export type { StoredKey } from './memory-store.js';
+export { promptNetwork, SERVER, type Leg, type Network, type OperationName } from './network.js';
