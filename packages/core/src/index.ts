@@ -1,1 +1,42 @@
-export {};
+export type { Clock, Timer } from './clock.js';
+export { systemClock } from './clock.js';
+export type { Codec } from './codec.js';
+export type {
+  Claim,
+  ClaimRequest,
+  Coordinator,
+  CoordinatorLink,
+  CoordinatorTimings,
+  FlightId,
+  HolderRequest,
+  KeyHash,
+  Message,
+  Outcome,
+  RejectReason,
+  ReleaseRequest,
+  Renewal,
+  Replica,
+  Settlement,
+  SettleRequest,
+} from './coordinator.js';
+export type { CoordinatorFailure, MisuseCode } from './errors.js';
+export {
+  ClosedError,
+  CoordinatorError,
+  describe,
+  LoadTimeoutError,
+  misuse,
+  OneflightError,
+  PayloadError,
+  ReentrantFlightError,
+  RemoteLoadError,
+  WaitTimeoutError,
+} from './errors.js';
+export type { OptionCheck } from './check-options.js';
+export { checkOptions, milliseconds, objectWith, oneOf, wholeNumber } from './check-options.js';
+export type { CloseOptions, Collapser, WrapOptions } from './collapser.js';
+export { createCollapser } from './collapser.js';
+export type { Key, KeyPart } from './key.js';
+export type { CollapserOptions, Limits, LoadContext, Loader, RunOptions } from './options.js';
+export type { CollapserStats, Totals } from './stats.js';
+export type { FlightResult, Source } from './waiters.js';

@@ -1,0 +1,116 @@
+import type { Clock } from './clock.js';
+import type { Codec } from './codec.js';
+import type { Claim, CoordinatorLink, CoordinatorTimings, FlightId, KeyHash, Outcome, Renewal } from './coordinator.js';
+import { CoordinatorError } from './errors.js';
+import type { Floors } from './floors.js';
+
+/** A settle that is not acknowledged is sent this many times; after that the followers' rechecks find the lease ended. */
+const SETTLES_MAX = 4;
+
+/** What one flight's claimant needs from its collapser. */
+export interface ClaimantHost {
+  readonly clock: Clock;
+  readonly floors: Floors;
+  /** Takes over an operation that nobody waits for; `close` waits for it. It never rejects. */
+  background(operation: Promise<void>): void;
+  count(what: 'settlesLost' | 'releasesLost'): void;
+}
+
+/** One flight's side of the coordinator: its operations, each with core's own time limit, for one key and one id. */
+export class Claimant {
+  readonly #host: ClaimantHost;
+  readonly #link: CoordinatorLink;
+  readonly #holder: { readonly key: KeyHash; readonly id: FlightId };
+
+  constructor(host: ClaimantHost, link: CoordinatorLink, key: KeyHash, id: FlightId) {
+    this.#host = host;
+    this.#link = link;
+    this.#holder = { key, id };
+  }
+
+  get codec(): Codec {
+    return this.#link.codec;
+  }
+
+  get timings(): CoordinatorTimings {
+    return this.#link.timings;
+  }
+
+  /** Not limited here: a late reply still has to be given back. */
+  async claim(min: number, takeover: boolean): Promise<Claim> {
+    const floor = this.#host.floors.get(this.#holder.key);
+    const claim = await this.#link.claim({ ...this.#holder, min, floor, takeover });
+    this.#learn(claim.floor);
+    return claim;
+  }
+
+  async renew(token: number): Promise<Renewal> {
+    const renewal = await this.#limited(this.#link.renew({ ...this.#holder, token }));
+    this.#learn(renewal.floor);
+    return renewal;
+  }
+
+  /** Sends the outcome until it is acknowledged, in the background. */
+  settle(token: number, outcome: Outcome): void {
+    this.#host.background(this.#settleUntilHeard(token, outcome));
+  }
+
+  /** Gives up whatever this id holds or waits for, in the background; a waiter elsewhere is woken if nobody leads then. */
+  release(failed = false): void {
+    const released = this.#limited(this.#link.release({ ...this.#holder, failed }));
+    this.#host.background(released.catch(() => this.#host.count('releasesLost')));
+  }
+
+  async #settleUntilHeard(token: number, first: Outcome): Promise<void> {
+    let outcome = first;
+    for (let sent = 1; sent <= SETTLES_MAX; sent++) {
+      try {
+        const { floor } = await this.#limited(this.#link.settle({ ...this.#holder, token, outcome }));
+        this.#learn(floor);
+        return;
+      } catch (error) {
+        // A server that refuses the payload (out of memory, say) may still take the news that there is none.
+        if (asCoordinatorError(error).reason === 'refused') outcome = { kind: 'unshareable', why: 'untravelable' };
+        if (sent < SETTLES_MAX) await this.#pause(this.timings.commandTimeoutMs);
+      }
+    }
+    this.#host.count('settlesLost');
+  }
+
+  #learn(floor: number | undefined): void {
+    if (floor !== undefined) this.#host.floors.raise(this.#holder.key, floor);
+  }
+
+  #limited<R>(operation: Promise<R>): Promise<R> {
+    return withLimit(operation, this.#host.clock, this.timings.commandTimeoutMs);
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#host.clock.setTimer(resolve, delayMs);
+    });
+  }
+}
+
+/** Core's own limit on an operation: a coordinator may never answer. @throws CoordinatorError `timeout` */
+export function withLimit<R>(operation: Promise<R>, clock: Clock, limitMs: number): Promise<R> {
+  return new Promise((resolve, reject) => {
+    const timer = clock.setTimer(() => reject(new CoordinatorError('timeout', `the coordinator did not answer within ${limitMs} ms`)), limitMs);
+    operation.then(
+      (result) => {
+        timer.cancel();
+        resolve(result);
+      },
+      (error: unknown) => {
+        timer.cancel();
+        reject(asCoordinatorError(error));
+      },
+    );
+  });
+}
+
+/** Whatever a coordinator throws is trouble with the coordinator, never the caller's. */
+export function asCoordinatorError(error: unknown): CoordinatorError {
+  if (error instanceof CoordinatorError) return error;
+  return new CoordinatorError('refused', 'the coordinator failed', { cause: error });
+}

@@ -1,0 +1,379 @@
+import { asCoordinatorError, withLimit } from './claimant.js';
+import { checkOptions, milliseconds } from './check-options.js';
+import { systemClock, type Clock } from './clock.js';
+import type { CoordinatorLink, FlightId, KeyHash, Message } from './coordinator.js';
+import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorError } from './errors.js';
+import { Flight } from './flight.js';
+import type { Counted, FlightHost } from './flight-host.js';
+import { Floors } from './floors.js';
+import { canonicalKey, hashKey, keyBytes, type CanonicalKey, type Key } from './key.js';
+import {
+  callOptions,
+  checkCollapserOptions,
+  DRAIN_MS_DEFAULT,
+  LIMIT_DEFAULTS,
+  RUN_CHECKS,
+  RUN_DEFAULTS,
+  type CallOptions,
+  type CollapserOptions,
+  type Limits,
+  type Loader,
+  type RunOptions,
+} from './options.js';
+import { PresenceWatch } from './presence.js';
+import { LoadStack } from './reentrancy.js';
+import { Counters, type CollapserStats } from './stats.js';
+import type { FlightResult, Source, Waiter } from './waiters.js';
+
+/** After messages were lost and arrive again, followers look for their outcomes spread over this time. */
+const RECHECK_SPREAD_MS = 50;
+
+/** Collapses equal calls into one load, inside this process and, with a coordinator, across all replicas. */
+export interface Collapser extends AsyncDisposable {
+  /** The collapser's name. */
+  readonly name: string;
+  /**
+   * Calls `loader` for the value of `key`, unless a load of the key is under way on any replica: then waits for that one.
+   *
+   * @throws The loader's own error, untouched; RemoteLoadError for one that happened in another process. WaitTimeoutError,
+   * LoadTimeoutError, ReentrantFlightError, PayloadError, ClosedError; CoordinatorError only with `whenDegraded: 'reject'`;
+   * the reason of an aborted `signal`; TypeError for misuse. All by rejection.
+   */
+  run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T>;
+  /** As `run`, and tells how the caller came by the value. */
+  flight<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<FlightResult<T>>;
+  /**
+   * Makes a collapsed version of a function: `key` maps its arguments to a key.
+   *
+   * @throws TypeError ERR_ONEFLIGHT_OPTION at once for wrong options; what `run` throws when called.
+   */
+  wrap<A extends unknown[], T>(fn: (...args: A) => Promise<T>, options: WrapOptions<A, T>): (...args: A) => Promise<T>;
+  /**
+   * Keeps every load of the key that began before from answering a call that comes after. Once it resolves this holds on
+   * this replica; on another one once it has received the news. Callers who already wait are still answered.
+   *
+   * @throws CoordinatorError when other replicas could not be told; it holds on this replica all the same.
+   */
+  invalidate(key: Key): Promise<void>;
+  /** What goes on now, and totals since the start, as plain numbers. */
+  stats(): CollapserStats;
+  /**
+   * Refuses new calls with ClosedError, waits up to `drainMs` for flights to end, then ends the rest: their callers get
+   * ClosedError, their loaders' signals abort, another replica takes over. Closing again waits for the same end.
+   *
+   * @param options.drainMs Milliseconds. Default 5_000.
+   */
+  close(options?: CloseOptions): Promise<void>;
+}
+
+export type WrapOptions<A extends unknown[], T> = { readonly key: (...args: A) => Key } & RunOptions<T>;
+
+export interface CloseOptions {
+  readonly drainMs?: number;
+}
+
+/**
+ * Makes a collapser.
+ *
+ * @throws TypeError ERR_ONEFLIGHT_OPTION for an unknown option, a wrong value, or a contradiction.
+ */
+export function createCollapser(options: CollapserOptions = {}): Collapser {
+  checkCollapserOptions(options);
+  return new ProcessCollapser(options);
+}
+
+class ProcessCollapser implements Collapser, FlightHost {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly link: CoordinatorLink | undefined;
+  readonly presence: PresenceWatch | undefined;
+  readonly floors = new Floors();
+  readonly loads = new LoadStack<Flight>();
+  readonly #observes: boolean;
+  readonly #defaults: CallOptions;
+  readonly #limits: Required<Limits>;
+  readonly #counters = new Counters();
+  /** The flights that calls may join, by key; with a coordinator also by the hash that messages name. */
+  readonly #joinable = new Map<CanonicalKey, Flight>();
+  readonly #joinableByHash = new Map<KeyHash, Flight>();
+  /** All flights that still answer somebody, by the id that messages name. */
+  readonly #flights = new Map<FlightId, Flight>();
+  readonly #operations = new Set<Promise<void>>();
+  #sequence = 0;
+  #isDegraded = false;
+  #closed: Promise<void> | undefined;
+  /** Called when the last flight has ended, while `close` waits for it. */
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: CollapserOptions) {
+    const { name = 'default', coordinator, mode = 'collapse', limits, defaults } = options;
+    this.name = name;
+    this.clock = options.clock ?? coordinator?.clock ?? systemClock;
+    this.random = options.random ?? Math.random;
+    this.#observes = mode === 'observe';
+    this.#defaults = callOptions(defaults, RUN_DEFAULTS);
+    this.#limits = { ...LIMIT_DEFAULTS, ...limits };
+    this.link = this.#observes ? undefined : coordinator?.connect({ namespace: name, receive: (message) => this.#receive(message) });
+    this.presence = this.link?.absent === undefined ? undefined : new PresenceWatch(this.clock, this.link);
+  }
+
+  run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T> {
+    return new Promise((resolve, reject) => this.#call(key, loader, options, (result) => resolve(typed<T>(result).value), reject));
+  }
+
+  flight<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<FlightResult<T>> {
+    return new Promise((resolve, reject) => this.#call(key, loader, options, (result) => resolve(typed<T>(result)), reject));
+  }
+
+  wrap<A extends unknown[], T>(fn: (...args: A) => Promise<T>, options: WrapOptions<A, T>): (...args: A) => Promise<T> {
+    if (typeof fn !== 'function') throw misuse('ERR_ONEFLIGHT_LOADER', 'a function to wrap', describe(fn));
+    const isFunction = (value: unknown): string | undefined => (typeof value === 'function' ? undefined : 'a function from the arguments to a key');
+    checkOptions('options', options, { ...RUN_CHECKS, key: isFunction });
+    const { key, ...rest } = options;
+    if (key === undefined) throw misuse('ERR_ONEFLIGHT_OPTION', 'options.key to be a function from the arguments to a key', 'undefined');
+    const runOptions: RunOptions = rest;
+    return async (...args) => this.run(key(...args), () => fn(...args), typedOptions<T>(runOptions));
+  }
+
+  async invalidate(key: Key): Promise<void> {
+    const canonical = canonicalKey(key);
+    this.#refuseWhenClosed();
+    if (this.link === undefined) {
+      this.#fence(this.#joinable.get(canonical), Number.POSITIVE_INFINITY);
+      return;
+    }
+    const hash = hashKey(this.name, canonical);
+    let floor = Number.POSITIVE_INFINITY;
+    try {
+      floor = await this.#invalidateRemotely(this.link, hash);
+      this.floors.raise(hash, floor);
+    } finally {
+      this.#fence(this.#joinable.get(canonical), floor);
+    }
+  }
+
+  stats(): CollapserStats {
+    let waiters = 0;
+    let loading = 0;
+    for (const flight of this.#flights.values()) {
+      waiters += flight.waiters.size;
+      if (flight.isLoading) loading++;
+    }
+    return this.#counters.snapshot({ flights: this.#flights.size, joinable: this.#joinable.size, loading, waiters, degraded: this.#isDegraded });
+  }
+
+  close(options: CloseOptions = {}): Promise<void> {
+    checkOptions('options', options, { drainMs: milliseconds(0) });
+    this.#closed ??= this.#close(options.drainMs ?? DRAIN_MS_DEFAULT);
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  // ---- A call -------------------------------------------------------------------------------------------------------
+
+  #call(key: Key, loader: unknown, options: object | undefined, resolve: Waiter['resolve'], reject: Waiter['reject']): void {
+    try {
+      const call = callOptions(options, this.#defaults);
+      const canonical = canonicalKey(key);
+      if (!isLoader(loader)) throw misuse('ERR_ONEFLIGHT_LOADER', 'a loader: a function that returns the value or a promise of it', describe(loader));
+      this.#refuseWhenClosed();
+      this.#refuseReentrance(canonical);
+      call.signal?.throwIfAborted();
+      this.#counters.add('calls');
+      this.#board(canonical, { key, loader, options: call, joinedAt: this.clock.now(), resolve, reject });
+    } catch (error) {
+      reject(error);
+    }
+  }
+
+  /** Joins the flight of the key, or starts one; over a limit the call loads for itself. */
+  #board(canonical: CanonicalKey, waiter: Waiter): void {
+    const current = this.#joinable.get(canonical);
+    if (this.#observes) {
+      this.#observe(current, canonical, waiter);
+      return;
+    }
+    if (current === undefined) {
+      const isOverLimit = this.#joinable.size >= this.#limits.flightsMax || keyBytes(canonical) > this.#limits.keyBytesMax;
+      this.#start(canonical, waiter, !isOverLimit);
+      return;
+    }
+    if (current.waiters.size >= this.#limits.waitersPerFlightMax) this.#start(canonical, waiter, false);
+    else current.waiters.add(waiter);
+  }
+
+  #start(canonical: CanonicalKey, waiter: Waiter, collapses: boolean): Flight {
+    const hash = this.link === undefined ? '' : hashKey(this.name, canonical);
+    const flight = new Flight(this, `${this.link?.inbox ?? this.name}#${++this.#sequence}`, canonical, hash);
+    this.#flights.set(flight.id, flight);
+    flight.waiters.add(waiter);
+    if (collapses) {
+      this.#joinable.set(canonical, flight);
+      if (this.link !== undefined) this.#joinableByHash.set(hash, flight);
+      void flight.fly();
+    } else {
+      void flight.flyAlone();
+    }
+    return flight;
+  }
+
+  /** Every caller loads. A key counts as in flight while the load that would have been its leader's runs. */
+  #observe(current: Flight | undefined, canonical: CanonicalKey, waiter: Waiter): void {
+    if (current !== undefined) {
+      this.#counters.add('wouldCollapse');
+      this.#start(canonical, waiter, false);
+      return;
+    }
+    const flight = this.#start(canonical, waiter, false);
+    if (this.#flights.has(flight.id)) this.#joinable.set(canonical, flight);
+  }
+
+  #refuseWhenClosed(): void {
+    if (this.#closed !== undefined) throw new ClosedError();
+  }
+
+  #refuseReentrance(canonical: CanonicalKey): void {
+    const outer = this.loads.find((flight) => flight.canonical === canonical && flight.isLoading && this.#flights.get(flight.id) === flight);
+    if (outer !== undefined) throw new ReentrantFlightError(outer.id);
+  }
+
+  // ---- The host of its flights --------------------------------------------------------------------------------------
+
+  leave(flight: Flight): void {
+    if (this.#joinable.get(flight.canonical) === flight) this.#joinable.delete(flight.canonical);
+    if (this.#joinableByHash.get(flight.hash) === flight) this.#joinableByHash.delete(flight.hash);
+  }
+
+  ended(flight: Flight): void {
+    this.#flights.delete(flight.id);
+    if (this.#flights.size === 0) this.#onIdle?.();
+  }
+
+  answered(_waiter: Waiter, source: Source | 'error'): void {
+    this.#counters.add(source === 'error' ? 'errors' : source);
+  }
+
+  gaveUp(_waiter: Waiter, why: 'timeout' | 'aborted'): void {
+    this.#counters.add(why === 'timeout' ? 'timeouts' : 'aborts');
+  }
+
+  count(what: Counted): void {
+    this.#counters.add(what);
+  }
+
+  background(operation: Promise<void>): void {
+    this.#operations.add(operation);
+    void operation.finally(() => this.#operations.delete(operation));
+  }
+
+  reached(): void {
+    this.#isDegraded = false;
+  }
+
+  unreached(error: CoordinatorError): void {
+    if (this.#isDegraded) return;
+    this.#isDegraded = true;
+    process.emitWarning(`oneflight '${this.name}': ${error.message}. Calls go on, collapsed inside this process only, until it answers again`, {
+      type: 'OneflightWarning',
+      code: 'ONEFLIGHT_DEGRADED',
+    });
+  }
+
+  // ---- Messages and invalidation ------------------------------------------------------------------------------------
+
+  #receive(message: Message): void {
+    switch (message.kind) {
+      case 'settled':
+      case 'woken':
+        this.#deliver(message);
+        return;
+      case 'invalidated':
+        this.floors.raise(message.key, message.floor);
+        this.#fence(this.#joinableByHash.get(message.key), message.floor);
+        return;
+      case 'deaf':
+        this.#joinable.clear();
+        this.#joinableByHash.clear();
+        return;
+      case 'listening':
+        for (const flight of this.#flights.values()) flight.recheckSoon(RECHECK_SPREAD_MS);
+        return;
+      case 'rejected':
+        this.#counters.add('rejectedMessages');
+        return;
+    }
+  }
+
+  #deliver(message: Extract<Message, { kind: 'settled' | 'woken' }>): void {
+    for (const id of message.ids) {
+      const flight = this.#flights.get(id);
+      if (flight === undefined) continue; // Nobody waits any more: late, repeated, or the callers have left.
+      if (flight.hash === message.key) flight.receive(message);
+      else this.#counters.add('rejectedMessages');
+    }
+  }
+
+  #fence(flight: Flight | undefined, floor: number): void {
+    if (flight?.isFencedBy(floor) === true) this.leave(flight);
+  }
+
+  /** An invalidation that is executed twice does no harm, so it is sent again when its reply does not come. */
+  async #invalidateRemotely(link: CoordinatorLink, key: KeyHash): Promise<number> {
+    const send = (): Promise<number> => withLimit(link.invalidate({ key }), this.clock, link.timings.commandTimeoutMs);
+    try {
+      return await send();
+    } catch (error) {
+      if (asCoordinatorError(error).reason !== 'timeout') throw error;
+      return send();
+    }
+  }
+
+  // ---- The end ------------------------------------------------------------------------------------------------------
+
+  async #close(drainMs: number): Promise<void> {
+    if (this.#flights.size > 0) await this.#idleWithin(drainMs);
+    if (this.#flights.size > 0) {
+      const idle = this.#idle();
+      const error = new ClosedError('the collapser was closed while this call waited, and its drainMs was over. Give close() a longer drainMs');
+      for (const flight of this.#flights.values()) flight.shut(error);
+      await idle;
+    }
+    while (this.#operations.size > 0) await Promise.all(this.#operations);
+    await this.link?.close();
+  }
+
+  #idle(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
+
+  async #idleWithin(drainMs: number): Promise<void> {
+    const idle = this.#idle();
+    await new Promise<void>((resolve) => {
+      const timer = this.clock.setTimer(resolve, drainMs);
+      void idle.then(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+}
+
+function isLoader(value: unknown): value is Loader<unknown> {
+  return typeof value === 'function';
+}
+
+/** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */
+function typed<T>(result: FlightResult<unknown>): FlightResult<T> {
+  return result as FlightResult<T>;
+}
+
+/** `rest` of WrapOptions loses its type parameter to the spread. */
+function typedOptions<T>(options: RunOptions): RunOptions<T> {
+  return options as RunOptions<T>;
+}

@@ -1,0 +1,481 @@
+import { asCoordinatorError, Claimant } from './claimant.js';
+import type { Timer } from './clock.js';
+import type { Claim, FlightId, KeyHash, Outcome } from './coordinator.js';
+import { decodeError, encodeError } from './error-codec.js';
+import { CoordinatorError } from './errors.js';
+import type { FlightHost } from './flight-host.js';
+import type { CanonicalKey } from './key.js';
+import { Load, type LoadEnd } from './load.js';
+import { Mailbox } from './mailbox.js';
+import { Waiters, type Source, type Waiter } from './waiters.js';
+
+/** A key whose load fails with an error that is not shared is loaded this many times in a row; then the error is shared. */
+const ATTEMPTS_MAX = 3;
+/** A follower's recheck backs off up to this multiple of `recheckMs`. Coordinators keep waiters for at least twice that. */
+const RECHECK_BACKOFF_MAX = 4;
+
+/** What a flight does next, decided by the coordinator's reply, a message, or time. */
+type Wake =
+  | { readonly why: 'replied'; readonly claim: Claim; readonly sentAt: number }
+  | { readonly why: 'settled'; readonly outcome: Outcome }
+  | { readonly why: 'woken' | 'recheck' | 'vacated' | 'left' }
+  | { readonly why: 'unanswered'; readonly error: CoordinatorError };
+
+/** A right, or a need, to run the loader here. Only with a token may its outcome leave this process. */
+interface Turn {
+  readonly source: 'leader' | 'degraded' | 'bypass';
+  readonly token: number | undefined;
+  readonly attempt: number;
+}
+
+/** A message that names a flight. */
+export type FlightMessage =
+  | { readonly kind: 'settled'; readonly fencingToken: number; readonly outcome: Outcome }
+  | { readonly kind: 'woken' | 'vacated' };
+
+/**
+ * One flight of one key, as this replica sees it: it asks to lead, then leads (loads, answers, settles) or follows
+ * (waits, takes the outcome). All callers of the key in this process wait for it together. docs/protocol.md has the rules.
+ */
+export class Flight {
+  readonly id: FlightId;
+  readonly canonical: CanonicalKey;
+  readonly hash: KeyHash;
+  readonly waiters: Waiters;
+  readonly #host: FlightHost;
+  readonly #claimant: Claimant | undefined;
+  readonly #mailbox = new Mailbox<Wake>();
+  #phase: 'asking' | 'following' | 'loading' | 'ended' = 'asking';
+  /** Its token if it leads; the lowest token that may answer it if it waits, which never grows; undefined before the first reply. */
+  #mark: number | undefined;
+  #rechecks = 0;
+  #timer: Timer | undefined;
+  #load: Load | undefined;
+  /** A claim was sent whose fate is unknown: it may have left a lease or a waiter behind. */
+  #claimUnknown = false;
+  /** The outcome turned out to be private: the others were let go. */
+  #letGo = false;
+  readonly #solos = new Map<Waiter, Load>();
+
+  constructor(host: FlightHost, id: FlightId, canonical: CanonicalKey, hash: KeyHash) {
+    this.#host = host;
+    this.id = id;
+    this.canonical = canonical;
+    this.hash = hash;
+    this.#claimant = host.link && new Claimant(host, host.link, hash, id);
+    this.waiters = new Waiters(id, host.clock, {
+      answered: (waiter, source) => host.answered(waiter, source),
+      gaveUp: (waiter, why) => {
+        host.gaveUp(waiter, why);
+        this.#onGaveUp(waiter);
+      },
+    });
+  }
+
+  /** Runs the flight to its end. Never rejects. */
+  async fly(): Promise<void> {
+    try {
+      let turn = this.#claimant === undefined ? soloTurn('leader') : await this.#elect(this.#claimant);
+      while (turn !== undefined) turn = await this.#takeTurn(turn);
+      await this.#solosEnded();
+    } catch (error) {
+      // Only a coordinator or a codec that breaks its contract leads here; callers must not hang for it.
+      this.#failAll(error);
+    }
+    this.#end();
+  }
+
+  /** Loads at once and asks nobody, for a call that is not collapsed. Never rejects. */
+  async flyAlone(): Promise<void> {
+    await this.#takeTurn({ ...soloTurn('bypass'), attempt: ATTEMPTS_MAX });
+    this.#end();
+  }
+
+  /** Whether its loader is running now. */
+  get isLoading(): boolean {
+    return this.#load?.running === true;
+  }
+
+  /** Whether an invalidation with this token keeps it from answering calls that begin now. */
+  isFencedBy(floor: number): boolean {
+    return this.#mark === undefined || this.#mark <= floor;
+  }
+
+  /** Takes a message. A flight that leads or loads on its own ignores its inbox. */
+  receive(message: FlightMessage): void {
+    if (this.#phase !== 'asking' && this.#phase !== 'following') return;
+    // The claim's reply may still be on its way, on another connection: then the mark is unknown, and the server's word counts.
+    if (message.kind === 'settled' && this.#mark !== undefined && message.fencingToken < this.#mark) return;
+    this.#mailbox.post(message.kind === 'settled' ? { why: 'settled', outcome: message.outcome } : { why: message.kind });
+  }
+
+  /** Messages may have been lost: look soon, at a moment of its own. */
+  recheckSoon(withinMs: number): void {
+    if (this.#phase === 'following') this.#after(this.#host.random() * withinMs, () => this.#mailbox.post({ why: 'recheck' }));
+  }
+
+  /** Ends it now: the collapser closes. */
+  shut(error: unknown): void {
+    this.#leave();
+    this.#failAll(error);
+    this.#load?.abort(error);
+    for (const load of this.#solos.values()) load.abort(error);
+    if (this.#phase === 'asking' || this.#phase === 'following') this.#mailbox.post({ why: 'left' });
+  }
+
+  // ---- Electing: ask, and wait, until this replica is to load or the flight is answered -----------------------------
+
+  /** Returns the turn to load, or undefined when somebody else's outcome answered the flight or nobody is left. */
+  async #elect(claimant: Claimant): Promise<Turn | undefined> {
+    this.#ask(claimant, false);
+    for (;;) {
+      const wake = await this.#mailbox.next();
+      this.#host.presence?.unwatch(this);
+      switch (wake.why) {
+        case 'replied': {
+          const next = this.#onClaim(claimant, wake.claim, wake.sentAt);
+          if (next !== 'wait') return next;
+          break;
+        }
+        case 'settled':
+          return this.#take(wake.outcome, claimant);
+        case 'woken':
+        case 'recheck':
+          this.#ask(claimant, false);
+          break;
+        case 'vacated':
+          this.#ask(claimant, true);
+          break;
+        case 'unanswered':
+          return this.#degrade(wake.error);
+        case 'left':
+          claimant.release();
+          return undefined;
+      }
+    }
+  }
+
+  #onClaim(claimant: Claimant, claim: Claim, sentAt: number): Turn | undefined | 'wait' {
+    switch (claim.role) {
+      case 'settled':
+        return this.#take(claim.outcome, claimant);
+      case 'follower':
+        this.#follow(claimant, claim);
+        return 'wait';
+      case 'leader':
+        if (this.#host.clock.now() - sentAt < claimant.timings.leaseMs) return this.#lead(claim);
+        this.#ask(claimant, false); // The lease that this reply grants may have ended on its way.
+        return 'wait';
+    }
+  }
+
+  /** Sends a claim, once more with the same id when half the time is over, and gives up when all of it is. */
+  #ask(claimant: Claimant, takeover: boolean): void {
+    const half = claimant.timings.commandTimeoutMs / 2;
+    this.#phase = 'asking';
+    this.#claim(claimant, takeover);
+    this.#after(half, () => {
+      this.#claim(claimant, takeover);
+      this.#after(half, () => this.#unanswered(new CoordinatorError('timeout', 'the coordinator did not answer a claim in time')));
+    });
+  }
+
+  #claim(claimant: Claimant, takeover: boolean): void {
+    const sentAt = this.#host.clock.now();
+    claimant.claim(this.#mark ?? 0, takeover).then(
+      (claim) => this.#onReply(claimant, claim, sentAt),
+      (error: unknown) => {
+        const failure = asCoordinatorError(error);
+        if (failure.reason === 'timeout') this.#claimUnknown = true;
+        else this.#unanswered(failure);
+      },
+    );
+  }
+
+  #onReply(claimant: Claimant, claim: Claim, sentAt: number): void {
+    this.#host.reached();
+    if (this.#phase === 'asking' || this.#phase === 'following') {
+      this.#mailbox.post({ why: 'replied', claim, sentAt });
+      return;
+    }
+    // Late: what this claim holds or waits for is nobody's. A leader's own claim, answered twice, is known by its mark.
+    const isOwnLease = this.#phase === 'loading' && this.#mark !== undefined;
+    if (claim.role !== 'settled' && !isOwnLease) claimant.release();
+  }
+
+  #unanswered(error: CoordinatorError): void {
+    if (error.reason === 'timeout') this.#claimUnknown = true;
+    if (this.#phase === 'asking') this.#mailbox.post({ why: 'unanswered', error });
+  }
+
+  #follow(claimant: Claimant, claim: Extract<Claim, { role: 'follower' }>): void {
+    const { recheckMs } = claimant.timings;
+    this.#phase = 'following';
+    this.#mark = Math.min(this.#mark ?? claim.min, claim.min);
+    if (claim.floor >= this.#mark) this.#leave();
+    const jitterMs = (this.#host.random() * recheckMs) / 5;
+    const backoffMs = recheckMs * Math.min(2 ** this.#rechecks++, RECHECK_BACKOFF_MAX);
+    this.#after(Math.min(claim.leaseLeftMs, backoffMs) + jitterMs, () => this.#mailbox.post({ why: 'recheck' }));
+    this.#host.presence?.watch(this, claim.flightId);
+  }
+
+  #lead(claim: Extract<Claim, { role: 'leader' }>): Turn {
+    if (this.#mark !== undefined) this.#host.count('takeovers');
+    this.#mark = claim.fencingToken;
+    return { source: 'leader', token: claim.fencingToken, attempt: claim.attempt };
+  }
+
+  #degrade(error: CoordinatorError): Turn {
+    this.#mark = undefined;
+    this.#host.unreached(error);
+    for (const waiter of this.waiters.all()) {
+      if (waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, error);
+    }
+    return soloTurn('degraded');
+  }
+
+  // ---- Loading: run the loader, answer the callers here, settle for the others --------------------------------------
+
+  /** Runs the loader once. Returns the next turn where an error is not shared and somebody is left to try again. */
+  async #takeTurn(turn: Turn): Promise<Turn | undefined> {
+    const leader = this.waiters.first();
+    this.#phase = 'loading';
+    this.#timer?.cancel();
+    if (leader === undefined) {
+      this.#leave();
+      this.#giveBack(turn);
+      return undefined;
+    }
+    this.#load = this.#startLoad(leader, turn.token, () => this.#letOthersGo(leader, turn));
+    this.#renewLater(turn.token);
+    const end = await this.#load.end;
+    this.#timer?.cancel();
+    return this.#land(turn, leader, end);
+  }
+
+  #land(turn: Turn, leader: Waiter, end: LoadEnd): Turn | undefined | Promise<Turn | undefined> {
+    if (end.how === 'error') this.#host.count('loadErrors');
+    if (this.#letGo) {
+      this.#answerOne(leader, turn.source, end);
+      return undefined;
+    }
+    if (end.how === 'error' && turn.attempt < ATTEMPTS_MAX && !sharesError(leader, end.error)) return this.#tryNext(turn, leader, end.error);
+    this.#leave();
+    switch (end.how) {
+      case 'aborted':
+        this.#giveBack(turn);
+        return undefined;
+      case 'value':
+        this.#answerAll(end.value, leader, turn.source);
+        this.#settle(turn, (claimant) => ({ kind: 'value', bytes: codecOf(leader, claimant).encode(end.value) }));
+        return undefined;
+      case 'error':
+        this.#failAll(end.error);
+        this.#settle(turn, (claimant) => ({ kind: 'error', bytes: encodeError(end.error, { codec: codecOf(leader, claimant) }) }));
+        return undefined;
+    }
+  }
+
+  /** The error is the leader's alone: the next waiter, here or on another replica, takes over with a load of its own. */
+  async #tryNext(turn: Turn, leader: Waiter, error: unknown): Promise<Turn | undefined> {
+    this.waiters.fail(leader, error);
+    this.#giveBack(turn, true);
+    if (this.waiters.size === 0) {
+      this.#leave();
+      return undefined;
+    }
+    if (this.#claimant === undefined || turn.token === undefined) return { ...turn, attempt: turn.attempt + 1 };
+    return this.#elect(this.#claimant);
+  }
+
+  #startLoad(waiter: Waiter, token: number | undefined, onUnshareable: () => void): Load {
+    this.#host.count('loads');
+    return new Load({
+      key: waiter.key,
+      flightId: this.id,
+      fencingToken: token,
+      loader: waiter.loader,
+      loadTimeoutMs: waiter.options.loadTimeoutMs,
+      clock: this.#host.clock,
+      around: (run) => this.#host.loads.run(this, run),
+      onUnshareable,
+    });
+  }
+
+  /** The outcome will be private to `leader`: everybody else, here and on other replicas, loads for itself from now on. */
+  #letOthersGo(leader: Waiter, turn: Turn): void {
+    if (this.#letGo) return;
+    this.#letGo = true;
+    this.#leave();
+    for (const waiter of this.waiters.all()) {
+      if (waiter !== leader) this.#loadAlone(waiter);
+    }
+    this.#settle(turn, () => ({ kind: 'unshareable', why: 'private' }));
+    if (!this.waiters.has(leader)) this.#load?.abort(nobodyWaits());
+  }
+
+  #loadAlone(waiter: Waiter): void {
+    const load = this.#startLoad(waiter, undefined, () => {});
+    this.#solos.set(waiter, load);
+    void load.end.then((end) => {
+      this.#solos.delete(waiter);
+      this.#answerOne(waiter, 'bypass', end);
+    });
+  }
+
+  async #solosEnded(): Promise<void> {
+    while (this.#solos.size > 0) await Promise.all(Array.from(this.#solos.values(), (load) => load.end));
+  }
+
+  #answerOne(waiter: Waiter, source: Source, end: LoadEnd): void {
+    if (end.how === 'value') this.waiters.answer(waiter, { value: end.value, source, flightId: this.id, ageMs: 0 });
+    if (end.how === 'error') this.waiters.fail(waiter, end.error);
+  }
+
+  #answerAll(value: unknown, first: Waiter | undefined, source: Source): void {
+    for (const waiter of this.waiters.all()) {
+      this.waiters.answer(waiter, { value, source: waiter === first ? source : 'local', flightId: this.id, ageMs: 0 });
+    }
+  }
+
+  #failAll(error: unknown): void {
+    for (const waiter of this.waiters.all()) this.waiters.fail(waiter, error);
+  }
+
+  // ---- Following: take what another replica loaded ------------------------------------------------------------------
+
+  /** Answers the callers here with an outcome from elsewhere, or returns a turn where it cannot be used. */
+  #take(outcome: Outcome, claimant: Claimant): Turn | undefined {
+    const first = this.waiters.first();
+    if (outcome.kind === 'unshareable') return this.#takeNothing(outcome.why);
+    if (outcome.kind === 'error') {
+      this.#leave();
+      this.#failAll(decodeError(outcome.bytes, { codec: codecOf(first, claimant), flightId: this.id }));
+      return undefined;
+    }
+    let value: unknown;
+    try {
+      value = codecOf(first, claimant).decode(outcome.bytes);
+    } catch {
+      this.#host.count('unreadableOutcomes');
+      return this.#takeNothing('untravelable');
+    }
+    this.#leave();
+    this.#answerAll(value, first, 'remote');
+    return undefined;
+  }
+
+  #takeNothing(why: 'untravelable' | 'private'): Turn | undefined {
+    this.#mark = undefined;
+    if (why === 'untravelable') return { ...soloTurn('bypass'), attempt: ATTEMPTS_MAX };
+    this.#phase = 'loading';
+    this.#leave();
+    for (const waiter of this.waiters.all()) this.#loadAlone(waiter);
+    return undefined;
+  }
+
+  // ---- The lease ----------------------------------------------------------------------------------------------------
+
+  #renewLater(token: number | undefined): void {
+    const claimant = this.#claimant;
+    if (claimant === undefined || token === undefined) return;
+    this.#after(claimant.timings.leaseMs / 3, () => void this.#renew(claimant, token));
+  }
+
+  /** Extends the lease, and learns whether it is lost and whether anybody on any replica still waits. */
+  async #renew(claimant: Claimant, token: number): Promise<void> {
+    this.#timer?.cancel();
+    try {
+      const renewal = await claimant.renew(token);
+      if (renewal.state === 'detached') {
+        this.#leave();
+        return;
+      }
+      if (renewal.waiters === 0 && this.waiters.size === 0) this.#abortLoad();
+    } catch {
+      // Out of reach: the lease may end and another replica may load too. The load here goes on for those who wait here.
+    }
+    if (this.isLoading) this.#renewLater(token);
+  }
+
+  #settle(turn: Turn, encode: (claimant: Claimant) => Outcome): void {
+    const claimant = this.#claimant;
+    if (claimant === undefined || turn.token === undefined) this.#giveBack(turn);
+    else claimant.settle(turn.token, encoded(() => encode(claimant)));
+  }
+
+  /** Gives up what this flight holds, or may hold, at the coordinator. */
+  #giveBack(turn: Turn, failed = false): void {
+    if (turn.token !== undefined || this.#claimUnknown) this.#claimant?.release(failed);
+  }
+
+  // ---- Housekeeping -------------------------------------------------------------------------------------------------
+
+  #onGaveUp(waiter: Waiter): void {
+    this.#solos.get(waiter)?.abort(nobodyWaits());
+    if (this.waiters.size > 0) return;
+    if (this.#phase === 'asking' || this.#phase === 'following') {
+      this.#leave();
+      this.#mailbox.post({ why: 'left' });
+      return;
+    }
+    if (this.#claimant === undefined || this.#mark === undefined || this.#letGo) this.#abortLoad();
+    else void this.#renew(this.#claimant, this.#mark); // Others may wait on other replicas: the reply tells.
+  }
+
+  #abortLoad(): void {
+    this.#leave();
+    this.#load?.abort(nobodyWaits());
+  }
+
+  /** No call that comes from now on joins this flight. */
+  #leave(): void {
+    this.#host.leave(this);
+  }
+
+  #end(): void {
+    this.#leave();
+    this.#timer?.cancel();
+    this.#host.presence?.unwatch(this);
+    this.#phase = 'ended';
+    const holdsUnread = this.#mailbox.drain().some((wake) => wake.why === 'replied' && wake.claim.role !== 'settled');
+    if (holdsUnread) this.#claimant?.release();
+    this.#host.ended(this);
+  }
+
+  /** One timer per flight: what it rings for is replaced, never added. */
+  #after(delayMs: number, callback: () => void): void {
+    this.#timer?.cancel();
+    this.#timer = this.#host.clock.setTimer(callback, delayMs);
+  }
+}
+
+function soloTurn(source: Turn['source']): Turn {
+  return { source, token: undefined, attempt: 1 };
+}
+
+function codecOf(waiter: Waiter | undefined, claimant: Claimant) {
+  return waiter?.options.codec ?? claimant.codec;
+}
+
+function encoded(encode: () => Outcome): Outcome {
+  try {
+    return encode();
+  } catch {
+    return { kind: 'unshareable', why: 'untravelable' };
+  }
+}
+
+function sharesError(leader: Waiter, error: unknown): boolean {
+  const { shareErrors } = leader.options;
+  if (typeof shareErrors === 'boolean') return shareErrors;
+  try {
+    return shareErrors(error);
+  } catch {
+    return true;
+  }
+}
+
+function nobodyWaits(): DOMException {
+  return new DOMException('nobody waits for this load any more', 'AbortError');
+}

@@ -1,0 +1,84 @@
+import { createHash } from 'node:crypto';
+import type { KeyHash } from './coordinator.js';
+import { describe, misuse } from './errors.js';
+
+/** One part of a key. Types are kept apart: `1`, `'1'`, `1n` and `true` are four different parts. */
+export type KeyPart = string | number | bigint | boolean | null;
+
+/**
+ * What makes two calls equal. The order of an object's properties does not matter, the order of an array's parts does;
+ * `'a'`, `['a']` and `{ a: 'a' }` are different keys.
+ */
+export type Key = string | readonly KeyPart[] | { readonly [name: string]: KeyPart | readonly KeyPart[] };
+
+/** A key in the one form that equal keys share and different keys do not. */
+export type CanonicalKey = string;
+
+/** No key of a sane program is longer (64 Ki UTF-16 units of its canonical form): beyond it a call throws. */
+export const KEY_LENGTH_MAX = 65_536;
+
+const CONTRACT = 'a key: a non-empty string, a non-empty array of key parts, or a non-empty object of them';
+const PART_CONTRACT = 'a string, finite number, bigint, boolean or null';
+
+/**
+ * Brings a key into its canonical form.
+ *
+ * @throws TypeError ERR_ONEFLIGHT_KEY for anything that is no key, names the place, never shows the content.
+ */
+export function canonicalKey(key: Key): CanonicalKey {
+  const canonical = typeof key === 'string' ? `s${key}` : composite(key);
+  if (canonical.length === 1) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
+  if (canonical.length > KEY_LENGTH_MAX) {
+    throw misuse('ERR_ONEFLIGHT_KEY', `a key of at most ${KEY_LENGTH_MAX} characters; hash large content into the key`, `${canonical.length} characters`);
+  }
+  return canonical;
+}
+
+/**
+ * Hashes a canonical key for the outside world, so that nothing a user sends reaches the name of a Redis key.
+ * UTF-16 because UTF-8 would fold different lone surrogates into one replacement character, and two keys into one.
+ */
+export function hashKey(namespace: string, canonical: CanonicalKey): KeyHash {
+  return createHash('sha256').update(`${namespace.length}:${namespace}${canonical}`, 'utf16le').digest('base64url');
+}
+
+/** The size of a canonical key in bytes, as `keyBytesMax` counts it. */
+export function keyBytes(canonical: CanonicalKey): number {
+  return Buffer.byteLength(canonical) - 1;
+}
+
+function composite(key: unknown): CanonicalKey {
+  if (Array.isArray(key)) return key.length === 0 ? 'a' : `a${partsText(key, 'key')}`;
+  if (typeof key !== 'object' || key === null) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
+  const prototype: unknown = Object.getPrototypeOf(key);
+  if (prototype !== Object.prototype && prototype !== null) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
+  const entries = Object.entries(key).sort(([a], [b]) => (a < b ? -1 : 1));
+  if (entries.length === 0) return 'o';
+  return `o[${entries.map(([name, value]) => `${JSON.stringify(name)},${valueText(value, `key.${name}`)}`).join(',')}]`;
+}
+
+function valueText(value: unknown, place: string): string {
+  return Array.isArray(value) ? `[${partsText(value, place)}]` : partText(value, place);
+}
+
+function partsText(parts: readonly unknown[], place: string): string {
+  return `[${Array.from(parts, (part, index) => partText(part, `${place}[${index}]`)).join(',')}]`;
+}
+
+/** JSON keeps strings, numbers, booleans and null apart and lengths unambiguous; a bigint gets a form JSON cannot have. */
+function partText(part: unknown, place: string): string {
+  switch (typeof part) {
+    case 'string':
+    case 'boolean':
+      return JSON.stringify(part);
+    case 'bigint':
+      return `${part}n`;
+    case 'number':
+      if (Number.isFinite(part)) return JSON.stringify(part);
+      break;
+    case 'object':
+      if (part === null) return 'null';
+      break;
+  }
+  throw misuse('ERR_ONEFLIGHT_KEY', `${place} to be ${PART_CONTRACT}`, describe(part));
+}

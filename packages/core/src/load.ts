@@ -1,0 +1,105 @@
+import type { Clock, Timer } from './clock.js';
+import type { FlightId } from './coordinator.js';
+import { LoadTimeoutError } from './errors.js';
+import type { Key } from './key.js';
+import type { LoadContext, Loader } from './options.js';
+
+/** How a run of the loader ended. `aborted`: nobody wanted it any more, or the collapser closed. */
+export type LoadEnd =
+  | { readonly how: 'value'; readonly value: unknown }
+  | { readonly how: 'error'; readonly error: unknown }
+  | { readonly how: 'aborted' };
+
+export interface LoadRequest {
+  readonly key: Key;
+  readonly flightId: FlightId;
+  readonly fencingToken: number | undefined;
+  readonly loader: Loader<unknown>;
+  readonly loadTimeoutMs: number;
+  readonly clock: Clock;
+  /** Wraps the loader's call, to know later which loader a call comes from. */
+  readonly around: <R>(run: () => R) => R;
+  readonly onUnshareable: () => void;
+}
+
+/**
+ * One run of a loader. It ends exactly once: with the loader's value or error, at `loadTimeoutMs`, or when it is aborted;
+ * what a loader does after that is ignored.
+ */
+export class Load {
+  readonly end: Promise<LoadEnd>;
+  #resolve: ((end: LoadEnd) => void) | undefined;
+  #timer: Timer | undefined;
+  /** Made when the loader asks for its signal: most loaders never do. */
+  #controller: AbortController | undefined;
+  #aborted: { readonly reason: unknown } | undefined;
+
+  constructor(request: LoadRequest) {
+    this.end = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    if (request.loadTimeoutMs !== Number.POSITIVE_INFINITY) {
+      this.#timer = request.clock.setTimer(() => this.#timeOut(request), request.loadTimeoutMs);
+    }
+    void this.#run(request);
+  }
+
+  get running(): boolean {
+    return this.#resolve !== undefined;
+  }
+
+  /** Ends the load without an outcome and aborts the loader's signal. */
+  abort(reason: unknown): void {
+    if (!this.running) return;
+    this.#abortSignal(reason);
+    this.#finish({ how: 'aborted' });
+  }
+
+  async #run(request: LoadRequest): Promise<void> {
+    try {
+      this.#finish({ how: 'value', value: await request.around(() => request.loader(this.#context(request))) });
+    } catch (error) {
+      this.#finish({ how: 'error', error });
+    }
+  }
+
+  #context(request: LoadRequest): LoadContext {
+    const signal = (): AbortSignal => this.#signal();
+    return {
+      key: request.key,
+      flightId: request.flightId,
+      fencingToken: request.fencingToken,
+      get signal() {
+        return signal();
+      },
+      unshareable: () => {
+        if (this.running) request.onUnshareable();
+      },
+    };
+  }
+
+  #signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#aborted !== undefined) this.#controller.abort(this.#aborted.reason);
+    }
+    return this.#controller.signal;
+  }
+
+  #abortSignal(reason: unknown): void {
+    this.#aborted = { reason };
+    this.#controller?.abort(reason);
+  }
+
+  #timeOut(request: LoadRequest): void {
+    const error = new LoadTimeoutError(request.loadTimeoutMs, request.flightId);
+    this.#abortSignal(error);
+    this.#finish({ how: 'error', error });
+  }
+
+  #finish(end: LoadEnd): void {
+    this.#timer?.cancel();
+    this.#resolve?.(end);
+    this.#resolve = undefined;
+  }
+}

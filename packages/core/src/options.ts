@@ -1,0 +1,156 @@
+import { checkOptions, milliseconds, objectWith, oneOf, wholeNumber, type OptionCheck } from './check-options.js';
+import type { Clock } from './clock.js';
+import type { Codec } from './codec.js';
+import type { Coordinator, FlightId } from './coordinator.js';
+import { misuse } from './errors.js';
+import type { Key } from './key.js';
+
+/** Loads the value of a key. Runs at most once at a time per key across all replicas, faults aside. */
+export type Loader<T> = (context: LoadContext) => T | PromiseLike<T>;
+
+/** What a loader is told about its run. */
+export interface LoadContext {
+  readonly key: Key;
+  /** Aborts when `loadTimeoutMs` is over, the collapser closes, or nobody on any replica waits any more; never before. */
+  readonly signal: AbortSignal;
+  readonly flightId: FlightId;
+  /**
+   * Grows with each claim of the key. Hand it to a resource that must not see two leaders (it refuses a lower one than
+   * it has seen). `undefined` without a coordinator or when it was out of reach.
+   */
+  readonly fencingToken: number | undefined;
+  /**
+   * Says, while the load runs, that its answer belongs to the caller that started it alone. Every other waiter, here and
+   * on other replicas, is let go at once and loads for itself. Calling it again, or after the load, does nothing.
+   */
+  unshareable(): void;
+}
+
+/** Options of one call. */
+export interface RunOptions<T = unknown> {
+  /** This caller's patience in milliseconds, in total over all takeovers. @default 30_000 */
+  readonly timeoutMs?: number;
+  /** This caller leaves when it aborts; the call rejects with its reason. The load goes on for the others. */
+  readonly signal?: AbortSignal;
+  /** The load's own limit in milliseconds; then its signal aborts and all its waiters get LoadTimeoutError. @default 30_000 */
+  readonly loadTimeoutMs?: number;
+  /**
+   * Whether an error answers every waiter. `false`: only the caller whose loader failed gets it and one waiter at a time
+   * takes over, three loads in a row at most, then the error is shared. The option of the caller that leads counts. @default true
+   */
+  readonly shareErrors?: boolean | ((error: unknown) => boolean);
+  /**
+   * How a shared value is handed to this caller. `none`: by reference, a mutation is seen by the others. `clone`: a
+   * structured clone. `freeze`: the shared value, deeply frozen (a clone where it holds what cannot be frozen). @default 'none'
+   */
+  readonly isolate?: 'none' | 'clone' | 'freeze';
+  /** When the coordinator is out of reach: load, collapsed inside this process, or reject with CoordinatorError. @default 'load' */
+  readonly whenDegraded?: 'load' | 'reject';
+  /** How the value travels to other replicas. The same for all calls of a key. @default the coordinator's */
+  readonly codec?: Codec<T>;
+}
+
+/** Options of a collapser. */
+export interface CollapserOptions {
+  /** Separates flights of different collapsers and names this one in metrics. @default 'default' */
+  readonly name?: string;
+  /** Decides who leads among all replicas. Absent: collapse inside this process only. */
+  readonly coordinator?: Coordinator;
+  /** `observe`: every caller loads; only count what would have been collapsed. @default 'collapse' */
+  readonly mode?: 'collapse' | 'observe';
+  /** Defaults for each call. */
+  readonly defaults?: Omit<RunOptions, 'signal'>;
+  /** Over a limit a call is not collapsed; it is counted and never fails because of it. */
+  readonly limits?: Limits;
+  /** Time; for tests. @default the coordinator's, else the process's */
+  readonly clock?: Clock;
+  /** Randomness for jitter, in [0, 1); for tests. @default Math.random */
+  readonly random?: () => number;
+}
+
+export interface Limits {
+  /** Flights in progress in this process. @default 10_000 */
+  readonly flightsMax?: number;
+  /** Callers waiting for one flight in this process. @default 50_000 */
+  readonly waitersPerFlightMax?: number;
+  /** Size of a key in bytes. @default 8_192 */
+  readonly keyBytesMax?: number;
+}
+
+/** The options of a call with all defaults filled in. */
+export interface CallOptions {
+  readonly timeoutMs: number;
+  readonly signal: AbortSignal | undefined;
+  readonly loadTimeoutMs: number;
+  readonly shareErrors: boolean | ((error: unknown) => boolean);
+  readonly isolate: 'none' | 'clone' | 'freeze';
+  readonly whenDegraded: 'load' | 'reject';
+  readonly codec: Codec | undefined;
+}
+
+export const RUN_DEFAULTS: CallOptions = Object.freeze({
+  timeoutMs: 30_000,
+  signal: undefined,
+  loadTimeoutMs: 30_000,
+  shareErrors: true,
+  isolate: 'none',
+  whenDegraded: 'load',
+  codec: undefined,
+});
+
+export const LIMIT_DEFAULTS: Required<Limits> = Object.freeze({ flightsMax: 10_000, waitersPerFlightMax: 50_000, keyBytesMax: 8_192 });
+
+/** How long `close` waits for flights to end. */
+export const DRAIN_MS_DEFAULT = 5_000;
+
+const LIMIT_CHECKS: Readonly<Record<string, OptionCheck>> = {
+  flightsMax: wholeNumber(1),
+  waitersPerFlightMax: wholeNumber(1),
+  keyBytesMax: wholeNumber(1),
+};
+
+const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
+  timeoutMs: milliseconds(1, { infinity: true }),
+  loadTimeoutMs: milliseconds(1, { infinity: true }),
+  shareErrors: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'a boolean or a function of the error'),
+  isolate: oneOf('none', 'clone', 'freeze'),
+  whenDegraded: oneOf('load', 'reject'),
+  codec: objectWith('a codec with encode and decode', 'encode', 'decode'),
+};
+
+/** The checks of a call's options by name. */
+export const RUN_CHECKS: Readonly<Record<string, OptionCheck>> = {
+  ...DEFAULT_CHECKS,
+  signal: (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal'),
+};
+
+const COLLAPSER_CHECKS: Readonly<Record<string, OptionCheck>> = {
+  name: (value) => (typeof value === 'string' && /^[\w.:-]{1,64}$/.test(value) ? undefined : 'a name of 1 to 64 letters, digits, or . : _ -'),
+  coordinator: objectWith('a coordinator, such as redisCoordinator(…)', 'connect'),
+  mode: oneOf('collapse', 'observe'),
+  defaults: () => undefined,
+  limits: () => undefined,
+  clock: objectWith('a clock with now and setTimer', 'now', 'setTimer'),
+  random: (value) => (typeof value === 'function' ? undefined : 'a function'),
+};
+
+/** @throws TypeError ERR_ONEFLIGHT_OPTION for an unknown name, a wrong value, or a contradiction. */
+export function checkCollapserOptions(options: CollapserOptions): void {
+  checkOptions('options', options, COLLAPSER_CHECKS);
+  if (options.limits !== undefined) checkOptions('options.limits', options.limits, LIMIT_CHECKS);
+  if (options.defaults !== undefined) checkOptions('options.defaults', options.defaults, DEFAULT_CHECKS);
+  if (options.mode === 'observe' && options.defaults?.whenDegraded === 'reject') {
+    throw misuse('ERR_ONEFLIGHT_OPTION', "mode 'observe' without whenDegraded 'reject', because observing never rejects a call", 'both');
+  }
+}
+
+/** Fills in the defaults of a call. @throws TypeError ERR_ONEFLIGHT_OPTION */
+export function callOptions(options: object | undefined, defaults: CallOptions): CallOptions {
+  if (options === undefined) return defaults;
+  checkOptions('options', options, RUN_CHECKS);
+  return { ...defaults, ...withoutUndefined(options) };
+}
+
+function withoutUndefined(options: object): Partial<CallOptions> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,73 @@
+import type { Clock, Timer } from './clock.js';
+import type { CoordinatorLink, FlightId } from './coordinator.js';
+import { withLimit } from './claimant.js';
+import type { Flight } from './flight.js';
+
+/** How often presence is looked at, in milliseconds; also how long a flight is followed before the first look. */
+const LOOK_MS = 100;
+/** An inbox that is empty this often in a row means that its process is gone. */
+const ABSENCES_MAX = 2;
+
+interface Watched {
+  readonly leader: FlightId;
+  absences: number;
+}
+
+/**
+ * Notices within a fraction of the lease that a followed leader's process is gone: the kernel closes its connections, and
+ * its inbox loses its subscriber. One command for all leaders that this replica follows. A false alarm costs a duplicate
+ * load, never a wrong or lost outcome.
+ */
+export class PresenceWatch {
+  readonly #clock: Clock;
+  readonly #link: CoordinatorLink;
+  readonly #watched = new Map<Flight, Watched>();
+  #timer: Timer | undefined;
+  #looking = false;
+
+  constructor(clock: Clock, link: CoordinatorLink) {
+    this.#clock = clock;
+    this.#link = link;
+  }
+
+  watch(flight: Flight, leader: FlightId): void {
+    this.#watched.set(flight, { leader, absences: 0 });
+    this.#lookLater();
+  }
+
+  unwatch(flight: Flight): void {
+    if (!this.#watched.delete(flight) || this.#watched.size > 0) return;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+  }
+
+  #lookLater(): void {
+    if (this.#timer !== undefined || this.#looking || this.#watched.size === 0) return;
+    this.#timer = this.#clock.setTimer(() => void this.#look(), LOOK_MS);
+  }
+
+  async #look(): Promise<void> {
+    this.#timer = undefined;
+    this.#looking = true;
+    const leaders = [...new Set(Array.from(this.#watched.values(), (watched) => watched.leader))];
+    try {
+      const answers = (await withLimit(this.#absent(leaders), this.#clock, this.#link.timings.commandTimeoutMs)) ?? [];
+      this.#note(new Set(leaders.filter((_, index) => answers[index] === true)));
+    } catch {
+      // Out of reach: the rechecks of the flights find that out for themselves.
+    }
+    this.#looking = false;
+    this.#lookLater();
+  }
+
+  async #absent(leaders: readonly FlightId[]): Promise<readonly boolean[] | undefined> {
+    return this.#link.absent?.(leaders);
+  }
+
+  #note(absent: ReadonlySet<FlightId>): void {
+    for (const [flight, watched] of [...this.#watched]) {
+      watched.absences = absent.has(watched.leader) ? watched.absences + 1 : 0;
+      if (watched.absences >= ABSENCES_MAX) flight.receive({ kind: 'vacated' });
+    }
+  }
+}
