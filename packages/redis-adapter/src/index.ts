@@ -1,1 +1,3 @@
-export {};
+export { defaultCodec } from './codec.js';
+export type { RedisCoordinatorOptions, RedisLike } from './options.js';
+export { redisCoordinator } from './redis-coordinator.js';

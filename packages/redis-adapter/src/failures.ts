@@ -1,0 +1,33 @@
+import { CoordinatorError } from '@oneflight/core';
+
+/**
+ * Turns what ioredis rejects with into the reason that core acts upon. What was written before the connection broke may
+ * have been executed, so it counts as a time-out and not as unavailable.
+ */
+export function toCoordinatorError(error: unknown): CoordinatorError {
+  if (error instanceof CoordinatorError) return error;
+  const message = messageOf(error);
+  if (isServerReply(error)) return new CoordinatorError('refused', `Redis refused the command: ${message}`, { cause: error });
+  if (message.startsWith(NOT_WRITABLE)) return new CoordinatorError('unavailable', `Redis is not there: ${message}`, { cause: error });
+  return new CoordinatorError('timeout', `Redis did not answer, so it is not known whether it ran the command: ${message}`, { cause: error });
+}
+
+/** The server does not have this script: it was restarted, or somebody flushed its scripts. */
+export function isScriptMissing(error: unknown): boolean {
+  return isServerReply(error) && messageOf(error).startsWith('NOSCRIPT');
+}
+
+/** A reply of another shape than the script's header promises. Says where, never what: it may be secret. */
+export function protocolError(expected: string): CoordinatorError {
+  return new CoordinatorError('protocol', `expected ${expected} from Redis and got something else. Does another program write under this prefix?`);
+}
+
+const NOT_WRITABLE = "Stream isn't writeable";
+
+function isServerReply(error: unknown): boolean {
+  return error instanceof Error && error.name === 'ReplyError';
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,68 @@
+import type { Message, RejectReason } from '@oneflight/core';
+import { decodeFrame } from './frame.js';
+
+/**
+ * Reads what arrived on a channel: a header line `version kind key …`, then the frame if the message carries one.
+ * Anyone who may publish can write it, so whatever does not fit becomes a `rejected` message and nothing is thrown.
+ *
+ *     1 settled key token sequence,sequence\nframe
+ *     1 woken key sequence,sequence\n
+ *     1 invalidated key floor\n
+ *
+ * A sequence is the part of an id after `#`; the part before is the inbox that the message arrived on.
+ */
+export function parseMessage(channel: string, data: Buffer, payloadBytesMax: number): Message {
+  const end = data.indexOf(NEWLINE);
+  if (end === -1) return rejected('malformed');
+  if (end > HEADER_BYTES_MAX) return rejected('too_large');
+  const [version, kind, key = '', ...fields] = data.toString('latin1', 0, end).split(' ');
+  if (version !== MESSAGE_VERSION) return rejected(/^\d{1,3}$/.test(version ?? '') ? 'unknown_version' : 'malformed');
+  if (!KEY_HASH.test(key)) return rejected('malformed');
+  const rest = data.subarray(end + 1);
+  switch (kind) {
+    case 'settled':
+      return settled(channel, key, fields, rest, payloadBytesMax);
+    case 'woken':
+      return woken(channel, key, fields, rest);
+    case 'invalidated':
+      return invalidated(key, fields, rest);
+    default:
+      return rejected('malformed');
+  }
+}
+
+const MESSAGE_VERSION = '1';
+const NEWLINE = 0x0a;
+/** Room for about 50,000 ids of one replica that wait for one key. */
+const HEADER_BYTES_MAX = 1_048_576;
+const KEY_HASH = /^[\w.:-]{1,200}$/;
+const SEQUENCES = /^[\w.:-]+(?:,[\w.:-]+)*$/;
+const TOKEN = /^[1-9]\d{0,15}$/;
+
+function settled(channel: string, key: string, fields: readonly string[], frame: Buffer, payloadBytesMax: number): Message {
+  const [token = '', sequences = '', ...others] = fields;
+  if (others.length > 0 || !TOKEN.test(token) || !SEQUENCES.test(sequences)) return rejected('malformed');
+  const outcome = decodeFrame(frame, payloadBytesMax);
+  if (outcome.kind === 'rejected') return outcome;
+  return { kind: 'settled', key, ids: idsOf(channel, sequences), fencingToken: Number(token), outcome };
+}
+
+function woken(channel: string, key: string, fields: readonly string[], rest: Buffer): Message {
+  const [sequences = '', ...others] = fields;
+  if (others.length > 0 || rest.length > 0 || !SEQUENCES.test(sequences)) return rejected('malformed');
+  return { kind: 'woken', key, ids: idsOf(channel, sequences) };
+}
+
+function invalidated(key: string, fields: readonly string[], rest: Buffer): Message {
+  const [floor = '', ...others] = fields;
+  if (others.length > 0 || rest.length > 0 || !TOKEN.test(floor)) return rejected('malformed');
+  return { kind: 'invalidated', key, floor: Number(floor) };
+}
+
+function idsOf(inbox: string, sequences: string): string[] {
+  return sequences.split(',').map((sequence) => `${inbox}#${sequence}`);
+}
+
+function rejected(reason: RejectReason): Message {
+  return { kind: 'rejected', reason };
+}

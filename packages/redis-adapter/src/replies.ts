@@ -1,0 +1,86 @@
+import type { Claim, Renewal, Settlement } from '@oneflight/core';
+import { protocolError } from './failures.js';
+import { decodeFrame } from './frame.js';
+
+/** The answer of claim.lua. Throws CoordinatorError `protocol` for any other shape. */
+export function readClaim(reply: unknown, payloadBytesMax: number): Claim {
+  const [tag, ...rest] = fields(reply, 'claim.lua');
+  switch (tag) {
+    case 'lead':
+      return { role: 'leader', fencingToken: integer(rest[0]), floor: integer(rest[1]), attempt: integer(rest[2]) };
+    case 'follow':
+      return { role: 'follower', min: integer(rest[0]), floor: integer(rest[1]), leaseLeftMs: integer(rest[2]), flightId: text(rest[3]) };
+    case 'settled':
+      return readSettled(rest, payloadBytesMax);
+    default:
+      throw protocolError("the reply 'lead', 'follow' or 'settled' of claim.lua");
+  }
+}
+
+/** The answer of renew.lua. Throws CoordinatorError `protocol` for any other shape. */
+export function readRenewal(reply: unknown): Renewal {
+  const [tag, floor, waiters] = fields(reply, 'renew.lua');
+  if (tag === 'held') return { state: 'held', floor: integer(floor), waiters: integer(waiters) };
+  if (tag === 'detached') return { state: 'detached', floor: integerOrNothing(floor) };
+  throw protocolError("the reply 'held' or 'detached' of renew.lua");
+}
+
+/** The answer of settle.lua. Throws CoordinatorError `protocol` for any other shape. */
+export function readSettlement(reply: unknown): Settlement {
+  const [tag, floor] = fields(reply, 'settle.lua');
+  if (tag === 'settled' || tag === 'detached') return { state: tag, floor: integerOrNothing(floor) };
+  throw protocolError("the reply 'settled' or 'detached' of settle.lua");
+}
+
+/** The answer of release.lua. Throws CoordinatorError `protocol` for any other shape. */
+export function readReleased(reply: unknown): void {
+  const [tag] = fields(reply, 'release.lua');
+  if (tag !== 'released') throw protocolError("the reply 'released' of release.lua");
+}
+
+/** The answer of invalidate.lua. Throws CoordinatorError `protocol` for any other shape. */
+export function readFloor(reply: unknown): number {
+  const [tag, floor] = fields(reply, 'invalidate.lua');
+  if (tag === 'invalidated') return integer(floor);
+  throw protocolError("the reply 'invalidated' of invalidate.lua");
+}
+
+/** The answer of `PUBSUB NUMSUB`: how many subscribers each channel has. Throws CoordinatorError `protocol` for any other shape. */
+export function readSubscribers(reply: unknown): Map<string, number> {
+  if (!Array.isArray(reply) || reply.length % 2 !== 0) throw protocolError('pairs of channel and count from PUBSUB NUMSUB');
+  const items: readonly unknown[] = reply;
+  const counts = new Map<string, number>();
+  for (let at = 0; at < items.length; at += 2) counts.set(text(items[at]), integer(items[at + 1]));
+  return counts;
+}
+
+function readSettled(rest: readonly unknown[], payloadBytesMax: number): Claim {
+  const frame = rest[2];
+  if (!Buffer.isBuffer(frame)) throw protocolError('a frame with a settled outcome');
+  const outcome = decodeFrame(frame, payloadBytesMax);
+  if (outcome.kind === 'rejected') throw protocolError(`a stored outcome that this version can read (${outcome.reason})`);
+  return { role: 'settled', outcome, fencingToken: integer(rest[0]), floor: integer(rest[1]) };
+}
+
+function fields(reply: unknown, script: string): [tag: string, ...rest: unknown[]] {
+  if (!Array.isArray(reply) || reply.length === 0) throw protocolError(`an array from ${script}`);
+  const [tag, ...rest]: readonly unknown[] = reply;
+  return [text(tag), ...rest];
+}
+
+function text(value: unknown): string {
+  if (Buffer.isBuffer(value)) return value.toString('latin1');
+  if (typeof value === 'string') return value;
+  throw protocolError('a string');
+}
+
+/** Tokens travel as decimal strings, because Lua would round them; counts and durations as integers. */
+function integer(value: unknown): number {
+  const number = typeof value === 'number' ? value : /^\d{1,16}$/.test(text(value)) ? Number(text(value)) : Number.NaN;
+  if (!Number.isSafeInteger(number) || number < 0) throw protocolError('a whole number');
+  return number;
+}
+
+function integerOrNothing(value: unknown): number | undefined {
+  return text(value) === '' ? undefined : integer(value);
+}

@@ -1,0 +1,118 @@
+-- Asks to lead a key. Sent again with the same id it finds its own lease and answers as before, with the same token.
+-- An outcome with token t may answer a waiter if and only if t >= its min.
+--
+-- KEYS[1] lease      string `id token`: who leads; the key's expiry is the lease
+-- KEYS[2] state      hash n, fl, f, t, rec, a
+-- KEYS[3] waiters    hash waiter id -> min
+-- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
+-- ARGV[1] id         `inbox#sequence`, chosen by the claimer
+-- ARGV[2] min        the lowest token that may answer it; 0 when it asks for the first time
+-- ARGV[3] seen       the highest floor that the claimer knows
+-- ARGV[4] takeover   1: the leader's process was seen to be gone
+-- ARGV[5] lease_ms
+-- ARGV[6] state_ms   how long the state lives after a claim, at least
+-- ARGV[7] floor_ms   how long a floor is remembered, at least
+-- ARGV[8] waiters_ms
+--
+-- Returns
+--   {'lead', token, floor, attempt}
+--   {'follow', min, floor, lease left in ms, leader's id}
+--   {'settled', token, floor, frame}
+
+local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local outcome = KEYS[4]
+local id = ARGV[1]
+local min = tonumber(ARGV[2])
+local seen = tonumber(ARGV[3])
+local takeover = ARGV[4]
+local lease_ms = ARGV[5]
+local state_ms = tonumber(ARGV[6])
+local floor_ms = tonumber(ARGV[7])
+local waiters_ms = ARGV[8]
+
+-- A floor must outlive the loads that it fences, so an expiry is only ever moved further away.
+local function keep(ms)
+  if redis.call('PTTL', state) < ms then redis.call('PEXPIRE', state, ms) end
+end
+
+local function integer(number)
+  return string.format('%.0f', number)
+end
+
+-- PUBSUB sees this server only, which is all there is on standalone and Sentinel. Where it may not be asked nobody is gone.
+local function is_gone(holder)
+  if takeover ~= '1' then return false end
+  local subscribers = redis.pcall('PUBSUB', 'NUMSUB', string.match(holder, '^[^#]*'), string.match(id, '^[^#]*'))
+  return not subscribers.err and tonumber(subscribers[2]) == 0 and tonumber(subscribers[4]) > 0
+end
+
+local stored = redis.call('HMGET', state, 'n', 'fl', 'f', 't', 'a')
+local is_new = not stored[1]
+local issued = tonumber(stored[1] or 0)
+local floor = tonumber(stored[2] or 0)
+local flight = stored[3]
+local flight_token = tonumber(stored[4] or 0)
+local attempt = tonumber(stored[5] or 0) + 1
+
+local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
+held_token = tonumber(held_token or 0)
+
+-- The claimer knows of an invalidation that this server lost.
+if seen > floor then
+  floor = seen
+  if holder and held_token <= seen then
+    redis.call('DEL', lease)
+    holder = nil
+  end
+  if flight and flight_token <= seen then
+    redis.call('HDEL', state, 'f', 't', 'rec')
+    flight = false
+  end
+  -- A missing state is not created here: it has to start just below a new token.
+  if not is_new then
+    issued = math.max(issued, seen)
+    redis.call('HSET', state, 'n', integer(issued), 'fl', integer(floor))
+    keep(floor_ms)
+  end
+end
+
+if min > 0 then
+  local newest = redis.call('HMGET', outcome, 't', 'o')
+  if newest[1] and tonumber(newest[1]) >= min then
+    redis.call('HDEL', waiters, id)
+    return {'settled', newest[1], integer(floor), newest[2]}
+  end
+end
+
+-- Here a cache entry would be looked at.
+
+if holder == id then
+  redis.call('PEXPIRE', lease, lease_ms)
+  keep(state_ms)
+  return {'lead', integer(held_token), integer(floor), attempt}
+end
+
+if holder and not is_gone(holder) then
+  -- A strict claimer would start from held_token + 1. The min never grows, or a waiter could be passed over for ever.
+  local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
+  if min > 0 then lowest = math.min(lowest, min) end
+  redis.call('HSET', waiters, id, integer(lowest))
+  redis.call('PEXPIRE', waiters, waiters_ms)
+  return {'follow', integer(lowest), integer(floor), redis.call('PTTL', lease), holder}
+end
+
+-- Others may be waiting whom this server does not know: then the outcome is stored even if nobody is registered.
+local recovery = (is_new or min > 0 or flight) and '1' or '0'
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
+if is_new then floor = token - 1 end
+
+if holder then redis.call('DEL', lease) end
+redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
+redis.call('HSET', state, 'n', integer(token), 'fl', integer(floor), 'f', id, 't', integer(token), 'rec', recovery)
+keep(state_ms)
+redis.call('HDEL', waiters, id)
+return {'lead', integer(token), integer(floor), attempt}

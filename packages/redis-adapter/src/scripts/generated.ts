@@ -1,0 +1,225 @@
+// Made by scripts/generate-lua.mjs from the .lua files beside it. Do not edit.
+
+export const claim = {
+  name: 'claim',
+  keys: ['lease', 'state', 'waiters', 'outcome'],
+  args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs'],
+  sha1: '594a363b5dc1f6c33b206c264f51be1f4f42ad93',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local outcome = KEYS[4]
+local id = ARGV[1]
+local min = tonumber(ARGV[2])
+local seen = tonumber(ARGV[3])
+local takeover = ARGV[4]
+local lease_ms = ARGV[5]
+local state_ms = tonumber(ARGV[6])
+local floor_ms = tonumber(ARGV[7])
+local waiters_ms = ARGV[8]
+local function keep(ms)
+  if redis.call('PTTL', state) < ms then redis.call('PEXPIRE', state, ms) end
+end
+local function integer(number)
+  return string.format('%.0f', number)
+end
+local function is_gone(holder)
+  if takeover ~= '1' then return false end
+  local subscribers = redis.pcall('PUBSUB', 'NUMSUB', string.match(holder, '^[^#]*'), string.match(id, '^[^#]*'))
+  return not subscribers.err and tonumber(subscribers[2]) == 0 and tonumber(subscribers[4]) > 0
+end
+local stored = redis.call('HMGET', state, 'n', 'fl', 'f', 't', 'a')
+local is_new = not stored[1]
+local issued = tonumber(stored[1] or 0)
+local floor = tonumber(stored[2] or 0)
+local flight = stored[3]
+local flight_token = tonumber(stored[4] or 0)
+local attempt = tonumber(stored[5] or 0) + 1
+local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
+held_token = tonumber(held_token or 0)
+if seen > floor then
+  floor = seen
+  if holder and held_token <= seen then
+    redis.call('DEL', lease)
+    holder = nil
+  end
+  if flight and flight_token <= seen then
+    redis.call('HDEL', state, 'f', 't', 'rec')
+    flight = false
+  end
+  if not is_new then
+    issued = math.max(issued, seen)
+    redis.call('HSET', state, 'n', integer(issued), 'fl', integer(floor))
+    keep(floor_ms)
+  end
+end
+if min > 0 then
+  local newest = redis.call('HMGET', outcome, 't', 'o')
+  if newest[1] and tonumber(newest[1]) >= min then
+    redis.call('HDEL', waiters, id)
+    return {'settled', newest[1], integer(floor), newest[2]}
+  end
+end
+if holder == id then
+  redis.call('PEXPIRE', lease, lease_ms)
+  keep(state_ms)
+  return {'lead', integer(held_token), integer(floor), attempt}
+end
+if holder and not is_gone(holder) then
+  local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
+  if min > 0 then lowest = math.min(lowest, min) end
+  redis.call('HSET', waiters, id, integer(lowest))
+  redis.call('PEXPIRE', waiters, waiters_ms)
+  return {'follow', integer(lowest), integer(floor), redis.call('PTTL', lease), holder}
+end
+local recovery = (is_new or min > 0 or flight) and '1' or '0'
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
+if is_new then floor = token - 1 end
+if holder then redis.call('DEL', lease) end
+redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
+redis.call('HSET', state, 'n', integer(token), 'fl', integer(floor), 'f', id, 't', integer(token), 'rec', recovery)
+keep(state_ms)
+redis.call('HDEL', waiters, id)
+return {'lead', integer(token), integer(floor), attempt}`,
+} as const;
+
+export const invalidate = {
+  name: 'invalidate',
+  keys: ['lease', 'state'],
+  args: ['key', 'broadcast', 'floorMs'],
+  sha1: 'fd613462b9481f644c1a6ca3f9c2ce43e3469177',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local key = ARGV[1]
+local broadcast = ARGV[2]
+local floor_ms = ARGV[3]
+local _, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
+local issued = tonumber(redis.call('HGET', state, 'n') or 0)
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local token = string.format('%.0f', math.max(now, issued + 1, tonumber(held_token or 0) + 1))
+redis.call('DEL', lease)
+redis.call('HDEL', state, 'f', 't', 'rec', 'a')
+redis.call('HSET', state, 'n', token, 'fl', token)
+redis.call('PEXPIRE', state, floor_ms)
+redis.call('PUBLISH', broadcast, '1 invalidated ' .. key .. ' ' .. token .. '\\n')
+return {'invalidated', token}`,
+} as const;
+
+export const release = {
+  name: 'release',
+  keys: ['lease', 'state', 'waiters'],
+  args: ['key', 'id', 'failed', 'stateMs'],
+  sha1: 'e3eee7b3461fd14027b5dc222bcf76c395897e06',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local key = ARGV[1]
+local id = ARGV[2]
+local failed = ARGV[3]
+local state_ms = tonumber(ARGV[4])
+redis.call('HDEL', waiters, id)
+if redis.call('HGET', state, 'f') == id then
+  redis.call('DEL', lease)
+  redis.call('HDEL', state, 'f', 't', 'rec')
+  if failed == '1' then
+    redis.call('HINCRBY', state, 'a', 1)
+    if redis.call('PTTL', state) < state_ms then redis.call('PEXPIRE', state, state_ms) end
+  end
+end
+if redis.call('EXISTS', lease) == 0 then
+  for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
+    local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
+    if inbox and redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\\n') > 0 then break end
+  end
+end
+return {'released'}`,
+} as const;
+
+export const renew = {
+  name: 'renew',
+  keys: ['lease', 'state', 'waiters'],
+  args: ['id', 'token', 'leaseMs', 'stateMs'],
+  sha1: '291a201c231fd23b35758c5eddf9e7dc9283ee09',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local id = ARGV[1]
+local token = ARGV[2]
+local lease_ms = ARGV[3]
+local state_ms = tonumber(ARGV[4])
+local stored = redis.call('HMGET', state, 'fl', 'f', 't')
+local floor = stored[1] or ''
+if stored[2] ~= id or stored[3] ~= token then return {'detached', floor} end
+redis.call('SET', lease, id .. ' ' .. token, 'PX', lease_ms)
+if redis.call('PTTL', state) < state_ms then redis.call('PEXPIRE', state, state_ms) end
+return {'held', floor, redis.call('HLEN', waiters)}`,
+} as const;
+
+export const settle = {
+  name: 'settle',
+  keys: ['lease', 'state', 'waiters', 'outcome', 'payload'],
+  args: ['key', 'id', 'token', 'bare', 'retainMs', 'inlineMax'],
+  sha1: '66a8283d00c18de2f340691d9512ea1146dbaf78',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local outcome = KEYS[4]
+local payload = KEYS[5]
+local key = ARGV[1]
+local id = ARGV[2]
+local token = ARGV[3]
+local bare = ARGV[4]
+local retain_ms = ARGV[5]
+local inline_max = tonumber(ARGV[6])
+redis.call('HDEL', waiters, id)
+local frame = redis.call('GET', payload) or bare
+local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
+local floor = stored[1] or ''
+local owns = stored[2] == id
+local served = {}
+local inboxes = {}
+local waiting = redis.call('HGETALL', waiters)
+for i = 1, #waiting, 2 do
+  if tonumber(waiting[i + 1]) <= tonumber(token) then
+    redis.call('HDEL', waiters, waiting[i])
+    local inbox, sequence = string.match(waiting[i], '^([^#]*)#(.*)$')
+    if inbox then
+      if not served[inbox] then
+        served[inbox] = {}
+        inboxes[#inboxes + 1] = inbox
+      end
+      table.insert(served[inbox], sequence)
+    end
+  end
+end
+if #inboxes > 0 or (owns and stored[4] == '1') then
+  local newest = redis.call('HGET', outcome, 't')
+  if not newest or tonumber(newest) < tonumber(token) then
+    local kept = redis.pcall('HSET', outcome, 't', token, 'o', frame)
+    if type(kept) ~= 'table' then redis.call('PEXPIRE', outcome, retain_ms) end
+  end
+end
+for _, inbox in ipairs(inboxes) do
+  local ids = table.concat(served[inbox], ',')
+  if #frame <= inline_max then
+    redis.call('PUBLISH', inbox, '1 settled ' .. key .. ' ' .. token .. ' ' .. ids .. '\\n' .. frame)
+  else
+    redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. ids .. '\\n')
+  end
+end
+if owns then
+  redis.call('DEL', lease)
+  redis.call('HDEL', state, 'f', 't', 'rec', 'a')
+end
+redis.call('DEL', payload)
+if redis.call('EXISTS', lease) == 0 then
+  for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
+    local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
+    if inbox and redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\\n') > 0 then break end
+  end
+end
+return {(owns and stored[3] == token) and 'settled' or 'detached', floor}`,
+} as const;

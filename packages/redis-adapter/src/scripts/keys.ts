@@ -1,0 +1,50 @@
+import { createHash, randomBytes } from 'node:crypto';
+import type { FlightId, KeyHash } from '@oneflight/core';
+
+/**
+ * Every name that the coordinator uses in Redis is made here and nowhere else.
+ *
+ * | name | type | content | expiry |
+ * |---|---|---|---|
+ * | `prefix:v1:{hash}:l` | string | lease `id token`: who leads | `leaseMs` |
+ * | `prefix:v1:{hash}:s` | hash | state: `n` last token issued, `fl` floor, `f` and `t` the flight's id and token, `rec` recovery, `a` failed attempts in a row | twice the lease after a claim; 10 minutes after an invalidation |
+ * | `prefix:v1:{hash}:w` | hash | waiters: id -> `min` | 8 rechecks + 1 s, at least the lease |
+ * | `prefix:v1:{hash}:r` | hash | outcome: `t` token, `o` frame | `retainMs` |
+ * | `prefix:v1:{hash}:p:id` | string | the frame on its way into the settle script, which deletes it | `retainMs` |
+ * | `prefix:v1:i:random` | channel | inbox of one replica | |
+ * | `prefix:v1:b:hash` | channel | broadcast of one namespace | |
+ *
+ * `{hash}` is the key's hash and the only hash tag, so all keys of one logical key live on one shard, and nothing that a
+ * user sends reaches a name. `v1` is the version of the protocol: replicas that speak another one do not meet.
+ * The client's own `keyPrefix` is switched off, because it would rewrite keys and leave channels as they are.
+ */
+export interface KeyNames {
+  lease(key: KeyHash): string;
+  state(key: KeyHash): string;
+  waiters(key: KeyHash): string;
+  outcome(key: KeyHash): string;
+  payload(key: KeyHash, id: FlightId): string;
+  /** A new name each time: ids made of it are unique per process start. */
+  newInbox(): string;
+  broadcast(namespace: string): string;
+}
+
+/** Names for one prefix. */
+export function keyNames(prefix: string): KeyNames {
+  const root = `${prefix}:v1:`;
+  return Object.freeze({
+    lease: (key) => `${root}{${key}}:l`,
+    state: (key) => `${root}{${key}}:s`,
+    waiters: (key) => `${root}{${key}}:w`,
+    outcome: (key) => `${root}{${key}}:r`,
+    payload: (key, id) => `${root}{${key}}:p:${id}`,
+    newInbox: () => `${root}i:${randomBytes(16).toString('base64url')}`,
+    broadcast: (namespace) => `${root}b:${createHash('sha256').update(namespace).digest('base64url')}`,
+  } satisfies KeyNames);
+}
+
+/** The inbox of the replica that made this id: the part before `#`. */
+export function inboxOf(id: FlightId): string {
+  const end = id.indexOf('#');
+  return end === -1 ? id : id.slice(0, end);
+}

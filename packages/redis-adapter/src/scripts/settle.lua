@@ -1,0 +1,90 @@
+-- Ends a flight and answers those who wait for it. Sent again it finds nobody left to serve and publishes nothing.
+-- The id says whether the flight still holds the key, the token whom its outcome may answer.
+--
+-- KEYS[1] lease      string `id token`
+-- KEYS[2] state      hash n, fl, f, t, rec, a
+-- KEYS[3] waiters    hash waiter id -> min
+-- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
+-- KEYS[5] payload    string: the frame, put there by a SET in the same write, because tracing shows arguments
+-- ARGV[1] key        the key's hash, for messages
+-- ARGV[2] id
+-- ARGV[3] token
+-- ARGV[4] bare       the frame to use when nothing is under the payload key
+-- ARGV[5] retain_ms
+-- ARGV[6] inline_max how many bytes of frame a message may carry
+--
+-- Returns
+--   {'settled', floor, or '' where it is unknown}
+--   {'detached', floor, or '' where it is unknown}
+
+local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local outcome = KEYS[4]
+local payload = KEYS[5]
+local key = ARGV[1]
+local id = ARGV[2]
+local token = ARGV[3]
+local bare = ARGV[4]
+local retain_ms = ARGV[5]
+local inline_max = tonumber(ARGV[6])
+
+-- First a write that needs no memory: after it a full server does not stop this script half way.
+redis.call('HDEL', waiters, id)
+
+local frame = redis.call('GET', payload) or bare
+local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
+local floor = stored[1] or ''
+local owns = stored[2] == id
+
+local served = {}
+local inboxes = {}
+local waiting = redis.call('HGETALL', waiters)
+for i = 1, #waiting, 2 do
+  if tonumber(waiting[i + 1]) <= tonumber(token) then
+    redis.call('HDEL', waiters, waiting[i])
+    local inbox, sequence = string.match(waiting[i], '^([^#]*)#(.*)$')
+    if inbox then
+      if not served[inbox] then
+        served[inbox] = {}
+        inboxes[#inboxes + 1] = inbox
+      end
+      table.insert(served[inbox], sequence)
+    end
+  end
+end
+
+if #inboxes > 0 or (owns and stored[4] == '1') then
+  local newest = redis.call('HGET', outcome, 't')
+  if not newest or tonumber(newest) < tonumber(token) then
+    -- Refused by a full server: waiters are told all the same, who comes to fetch it loads for itself.
+    local kept = redis.pcall('HSET', outcome, 't', token, 'o', frame)
+    if type(kept) ~= 'table' then redis.call('PEXPIRE', outcome, retain_ms) end
+  end
+end
+
+for _, inbox in ipairs(inboxes) do
+  local ids = table.concat(served[inbox], ',')
+  if #frame <= inline_max then
+    redis.call('PUBLISH', inbox, '1 settled ' .. key .. ' ' .. token .. ' ' .. ids .. '\n' .. frame)
+  else
+    redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. ids .. '\n')
+  end
+end
+
+if owns then
+  redis.call('DEL', lease)
+  redis.call('HDEL', state, 'f', 't', 'rec', 'a')
+  -- Here a cache entry would be written, if the token is the flight's and above the floor.
+end
+redis.call('DEL', payload)
+
+-- Those who are left wait for a later flight. The first whose inbox has a listener is chosen to lead it.
+if redis.call('EXISTS', lease) == 0 then
+  for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
+    local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
+    if inbox and redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\n') > 0 then break end
+  end
+end
+
+return {(owns and stored[3] == token) and 'settled' or 'detached', floor}
