@@ -93,7 +93,8 @@ export class Flight {
 
   /** Whether its loader is running now. */
   get isLoading(): boolean {
-    return this.#load?.running === true;
+    // The loader's first, synchronous part runs before there is a Load to ask.
+    return this.#phase === 'loading' && this.#load?.running !== false;
   }
 
   /** Whether an invalidation with this token keeps it from answering calls that begin now. */
@@ -246,6 +247,7 @@ export class Flight {
       this.#giveBack(turn);
       return undefined;
     }
+    this.#load = undefined;
     this.#load = this.#startLoad(leader, turn.token, () => this.#letOthersGo(leader, turn));
     this.#renewLater(turn.token);
     const end = await this.#load.end;

@@ -15,7 +15,7 @@ import type {
 } from '../coordinator.js';
 import { CoordinatorError } from '../errors.js';
 import { copyOutcome, type MemoryServer, type Operation } from './memory-server.js';
-import type { Executed } from './memory-store.js';
+import { inboxOf, type Executed } from './memory-store.js';
 import { SERVER } from './network.js';
 
 /** One replica's connection to a hub: each operation is a request leg, its execution, and a reply leg. */
@@ -63,7 +63,7 @@ export class MemoryLink implements CoordinatorLink {
 
   absent(leaders: readonly FlightId[]): Promise<readonly boolean[]> {
     return this.#call({ op: 'absent', id: undefined, key: undefined }, () => {
-      const reply = leaders.map(id => !this.#server.listens(id.slice(0, id.lastIndexOf('#'))));
+      const reply = leaders.map(id => !this.#server.listens(inboxOf(id)));
       return { reply, messages: [] };
     });
   }

@@ -77,14 +77,14 @@ export class MemoryStore {
     const state = this.#states.get(key);
     if (state?.flight?.id === id) {
       this.#vacate(key, state);
-      if (failed) state.attempts += 1;
+      if (failed) this.#states.keep(key, { ...state, attempts: state.attempts + 1 }, this.#stateTtlMs);
     }
     return { reply: undefined, messages: this.#wakeOne(key) };
   }
 
   /** Waiters stay: the flight that is running still answers those who called before, and only those. */
   invalidate({ key }: { readonly key: KeyHash }): Executed<number> {
-    const floor = Math.max(this.#time(), (this.#states.get(key)?.issued ?? 0) + 1);
+    const floor = Math.max(this.#time(), this.#issued(key) + 1);
     this.#leases.delete(key);
     this.#states.keep(key, { issued: floor, floor, flight: undefined, recovery: false, attempts: 0 }, INVALIDATED_TTL_MS);
     return { reply: floor, messages: [{ to: EVERYONE, message: { kind: 'invalidated', key, floor } }] };
@@ -162,7 +162,7 @@ export class MemoryStore {
 
   #lead({ key, id, min, floor }: ClaimRequest, isNew: boolean, nowUs: number): Claim {
     const state = this.#states.get(key);
-    const token = Math.max(nowUs, (state?.issued ?? 0) + 1, min + 1, floor + 1);
+    const token = Math.max(nowUs, this.#issued(key) + 1, min + 1, floor + 1);
     const flight = { id, token };
     // Others may be waiting whom this server does not know: then the outcome is stored even if nobody is registered (D3, D15).
     const recovery = isNew || min > 0 || state?.flight !== undefined;
@@ -197,10 +197,10 @@ export class MemoryStore {
     }));
   }
 
-  /** Nobody leads and somebody waits: one of them is chosen. It stays registered, in case the wake-up is lost. */
+  /** Nobody leads and somebody waits: the first who would hear of it is chosen. It stays registered, in case it does not. */
   #wakeOne(key: KeyHash): Publication[] {
     if (this.#leases.get(key) !== undefined) return [];
-    const [chosen] = this.#waiters.get(key)?.keys() ?? [];
+    const chosen = [...(this.#waiters.get(key)?.keys() ?? [])].find(id => this.#rules.listens(inboxOf(id)));
     return chosen === undefined ? [] : [{ to: inboxOf(chosen), message: { kind: 'woken', key, ids: [chosen] } }];
   }
 
@@ -214,6 +214,11 @@ export class MemoryStore {
     const waiters = this.#waiters.get(key);
     waiters?.delete(id);
     if (waiters?.size === 0) this.#waiters.delete(key);
+  }
+
+  /** The last token of the key that is known; a lease may have outlived its state. */
+  #issued(key: KeyHash): number {
+    return Math.max(this.#states.get(key)?.issued ?? 0, this.#leases.get(key)?.token ?? 0);
   }
 
   #floor(key: KeyHash, presented: number): number {
@@ -237,9 +242,9 @@ export interface StoreRules {
   readonly recheckMs: number;
   readonly retainMs: number;
   readonly inlineBytesMax: number;
-  nowMs(): number;
+  readonly nowMs: () => number;
   /** Whether messages for this inbox have a receiver (`PUBSUB NUMSUB`). */
-  listens(inbox: string): boolean;
+  readonly listens: (inbox: string) => boolean;
 }
 
 /** One operation's reply and what it publishes. */
@@ -291,6 +296,7 @@ const INVALIDATED_TTL_MS = 10 * 60_000;
 /** Tokens as large as real ones, so that a number formatted or compared wrongly shows in tests. */
 const SERVER_EPOCH_US = 1_700_000_000_000_000;
 
-function inboxOf(id: FlightId): string {
-  return id.slice(0, id.lastIndexOf('#'));
+/** The inbox in `inbox#sequence`. */
+export function inboxOf(id: FlightId): string {
+  return id.slice(0, id.indexOf('#'));
 }
