@@ -1,1 +1,2 @@
-export {};
+export { collapse } from './collapse.js';
+export type { CollapseOptions } from './options.js';

@@ -1,0 +1,51 @@
+import { HELP, parseArguments } from './arguments.js';
+import { runDemo } from './demo.js';
+import { toJson } from './report.js';
+import { createTeardown } from './teardown.js';
+import type { DemoOptions } from './arguments.js';
+
+const teardown = createTeardown(text => console.error(text));
+const parsed = parseArguments(process.argv.slice(2));
+
+switch (parsed.kind) {
+  case 'help':
+    console.log(HELP);
+    break;
+  case 'wrong':
+    console.error(`${parsed.message}\n\n${HELP}`);
+    process.exitCode = 2;
+    break;
+  case 'run':
+    await run(parsed.options);
+    break;
+}
+
+async function run(options: DemoOptions): Promise<void> {
+  const ended = new Promise<number>(resolve => {
+    // Ctrl-C is the way to leave the live page; everything else that comes from outside cuts the demo short.
+    process.on('SIGINT', () => resolve(130));
+    process.on('SIGTERM', () => resolve(143));
+    process.on('SIGHUP', () => resolve(129));
+    process.on('uncaughtException', error => (console.error(error), resolve(1)));
+    process.on('unhandledRejection', error => (console.error(error), resolve(1)));
+  });
+  const code = await Promise.race([ended, show(options, ended)]);
+  await teardown.run();
+  process.exit(code);
+}
+
+/** The exit code; a demo that goes on ends with the promise that it was given. */
+async function show(options: DemoOptions, ended: Promise<number>): Promise<number> {
+  const say = (text: string) => (options.json ? console.error(text) : console.log(text));
+  try {
+    const { comparison, url } = await runDemo({ options, teardown, say });
+    if (options.json) console.log(toJson(comparison));
+    if (options.once) return comparison.without.failures + comparison.with.failures > 0 ? 1 : 0;
+    say(`The live page and the shop are at ${url}\nCtrl-C stops everything.`);
+    const code = await ended;
+    return code === 130 ? 0 : code;
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+    return 1;
+  }
+}

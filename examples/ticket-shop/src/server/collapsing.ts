@@ -1,0 +1,46 @@
+import { createCollapser, type Collapser, type Key, type Loader } from '@oneflight/core';
+import { redisCoordinator } from '@oneflight/redis-adapter';
+import { Redis } from 'ioredis';
+
+/** `off`: each request queries. `process`: one query per replica. `cluster`: one query for all replicas. */
+export type CollapseMode = (typeof COLLAPSE_MODES)[number];
+
+export const COLLAPSE_MODES = ['off', 'process', 'cluster'] as const;
+
+export function isCollapseMode(value: unknown): value is CollapseMode {
+  return COLLAPSE_MODES.some(mode => mode === value);
+}
+
+/** Collapsing that can be switched while the replica runs, so that the demo can show both sides. */
+export interface Collapsing {
+  mode: CollapseMode;
+  /** The collapser to mount `collapse()` on; collapses across the cluster where Redis is known. */
+  readonly collapser: Collapser;
+  run<T>(key: Key, loader: Loader<T>): Promise<T>;
+  /** To be awaited after each change: whoever asks this replica from then on sees the change. */
+  invalidate(key: Key): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Builds both collapsers once; `mode` decides which of them a request goes through. */
+export function createCollapsing(options: { redisUrl: string | undefined; mode: CollapseMode }): Collapsing {
+  const redis = options.redisUrl === undefined ? undefined : new Redis(options.redisUrl, { lazyConnect: true });
+  redis?.on('error', () => {}); // the coordinator reports an unreachable server; requests go on, collapsed per process
+  const inProcess = createCollapser({ name: 'ticket-shop-process' });
+  const inCluster = redis === undefined ? inProcess : createCollapser({ name: 'ticket-shop', coordinator: redisCoordinator({ redis }) });
+  const collapsers = [...new Set([inProcess, inCluster])];
+  return {
+    mode: options.mode,
+    collapser: inCluster,
+    run(key, loader) {
+      return (this.mode === 'process' ? inProcess : inCluster).run(key, loader);
+    },
+    async invalidate(key) {
+      await Promise.all(collapsers.map(collapser => collapser.invalidate(key)));
+    },
+    async close() {
+      await Promise.all(collapsers.map(collapser => collapser.close({ drainMs: 5_000 })));
+      redis?.disconnect();
+    },
+  };
+}

@@ -1,0 +1,71 @@
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+
+import pg from 'pg';
+
+import { createApp, type Shop } from './app.js';
+import { createCollapsing, isCollapseMode } from './collapsing.js';
+import { readConfig, type ServerConfig } from './config.js';
+import { prepareDatabase } from './schema.js';
+
+const config = readConfig(process.env);
+const pool = new pg.Pool({ connectionString: config.databaseUrl, max: config.poolSize, idleTimeoutMillis: 0 });
+pool.on('error', error => console.error('an idle database connection broke:', error.message));
+const shop: Shop = { pool, collapsing: createCollapsing({ redisUrl: config.redisUrl, mode: config.collapse }), busyMs: config.busyMs };
+const server = createServer(createApp(shop));
+
+await prepareDatabase(pool);
+await openConnections(config);
+await listen(server, config);
+
+process.once('SIGTERM', () => void stop());
+process.once('SIGINT', () => void stop());
+if (process.send !== undefined) followParent();
+
+/** A pool that connects only under load would make the first burst slower than the second. */
+async function openConnections({ poolSize }: ServerConfig): Promise<void> {
+  const clients = await Promise.all(Array.from({ length: poolSize }, () => pool.connect()));
+  for (const client of clients) client.release();
+}
+
+async function listen(target: Server, { host, port }: ServerConfig): Promise<void> {
+  target.keepAliveTimeout = 120_000; // longer than the load balancer keeps its connections, so that it closes them first
+  target.listen({ host, port, backlog: 4_096 });
+  await once(target, 'listening');
+  const address = target.address();
+  const actualPort = typeof address === 'object' && address !== null ? address.port : port;
+  console.error(`replica ${process.pid} listens on ${host}:${actualPort}, collapse=${shop.collapsing.mode}`);
+  process.send?.({ kind: 'ready', port: actualPort });
+}
+
+/** Under the demo: its orders, and an end when it goes away, however it does. */
+function followParent(): void {
+  process.once('disconnect', () => void stop());
+  process.on('message', (message: unknown) => {
+    if (!isOrder(message)) return;
+    shop.collapsing.mode = message.collapse;
+    shop.busyMs = message.busyMs;
+    process.send?.({ kind: 'configured' });
+  });
+}
+
+function isOrder(message: unknown): message is { kind: 'configure'; collapse: Shop['collapsing']['mode']; busyMs: number } {
+  if (typeof message !== 'object' || message === null || !('kind' in message) || message.kind !== 'configure') return false;
+  return 'collapse' in message && isCollapseMode(message.collapse) && 'busyMs' in message && typeof message.busyMs === 'number';
+}
+
+let stopping = false;
+
+/** Answers what is under way, accepts nothing more, and lets go of everything, in the order of use. */
+async function stop(): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  setTimeout(() => process.exit(1), 10_000).unref();
+  const closed = new Promise(resolve => server.close(resolve));
+  const sweep = setInterval(() => server.closeIdleConnections(), 50); // a connection is idle once its answer has gone
+  await closed;
+  clearInterval(sweep);
+  await shop.collapsing.close();
+  await pool.end();
+  process.exit(0);
+}
