@@ -1,3 +1,13 @@
+export {
+  coordinatorContract,
+  type ContractClause,
+  type ContractIt,
+  type ContractRunner,
+  type ContractServer,
+  type ContractSubject,
+  type ContractTimings,
+} from './coordinator-contract.js';
+export type { ContractExpect } from './contract/stage.js';
 export { ManualClock } from './manual-clock.js';
 export { memoryCodec } from './memory-codec.js';
 export { memoryHub, type MemoryCoordinator, type MemoryHub, type MemoryHubOptions } from './memory-hub.js';

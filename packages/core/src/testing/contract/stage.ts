@@ -1,5 +1,16 @@
 import { randomBytes } from 'node:crypto';
-import type { Claim, ClaimRequest, Coordinator, CoordinatorLink, FlightId, KeyHash, Message, Outcome, Renewal, Settlement } from '../../coordinator.js';
+import type {
+  Claim,
+  ClaimRequest,
+  Coordinator,
+  CoordinatorLink,
+  FlightId,
+  KeyHash,
+  Message,
+  Outcome,
+  Renewal,
+  Settlement,
+} from '../../coordinator.js';
 import type { ContractServer, ContractTimings } from '../coordinator-contract.js';
 
 /** One promise of the contract; its title is the name under which it is listed. */
@@ -170,7 +181,10 @@ export function read(outcome: Outcome | undefined): string {
 
 /** The parts of an `expect` that the clauses use. */
 export interface ContractExpect {
-  (actual: unknown, message?: string): {
+  (
+    actual: unknown,
+    message?: string,
+  ): {
     toBe(expected: unknown): void;
     toEqual(expected: unknown): void;
     toMatchObject(expected: object): void;
@@ -179,7 +193,8 @@ export interface ContractExpect {
   };
 }
 
-function newKey(): KeyHash {
+/** The hash of a key that nobody else uses. */
+export function newKey(): KeyHash {
   return randomBytes(32).toString('base64url');
 }
 
