@@ -278,7 +278,6 @@ function construction(structureLength: number): Partial<ParseOperations> {
       return defaultParseOperations.createSparseArray(length);
     },
     box: never,
-    fromStringValue: never,
     fromArrayBuffer: never,
     fromViewInfo: never,
   };

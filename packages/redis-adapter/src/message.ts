@@ -37,11 +37,10 @@ const NEWLINE = 0x0a;
 const HEADER_BYTES_MAX = 1_048_576;
 const KEY_HASH = /^[\w.:-]{1,200}$/;
 const SEQUENCES = /^[\w.:-]+(?:,[\w.:-]+)*$/;
-const TOKEN = /^[1-9]\d{0,15}$/;
 
 function settled(channel: string, key: string, fields: readonly string[], frame: Buffer, payloadBytesMax: number): Message {
   const [token = '', sequences = '', ...others] = fields;
-  if (others.length > 0 || !TOKEN.test(token) || !SEQUENCES.test(sequences)) return rejected('malformed');
+  if (others.length > 0 || !isToken(token) || !SEQUENCES.test(sequences)) return rejected('malformed');
   const outcome = decodeFrame(frame, payloadBytesMax);
   if (outcome.kind === 'rejected') return outcome;
   return { kind: 'settled', key, ids: idsOf(channel, sequences), fencingToken: Number(token), outcome };
@@ -55,8 +54,12 @@ function woken(channel: string, key: string, fields: readonly string[], rest: Bu
 
 function invalidated(key: string, fields: readonly string[], rest: Buffer): Message {
   const [floor = '', ...others] = fields;
-  if (others.length > 0 || rest.length > 0 || !TOKEN.test(floor)) return rejected('malformed');
+  if (others.length > 0 || rest.length > 0 || !isToken(floor)) return rejected('malformed');
   return { kind: 'invalidated', key, floor: Number(floor) };
+}
+
+function isToken(text: string): boolean {
+  return /^[1-9]\d{0,15}$/.test(text) && Number.isSafeInteger(Number(text));
 }
 
 function idsOf(inbox: string, sequences: string): string[] {

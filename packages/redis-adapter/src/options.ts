@@ -1,4 +1,4 @@
-import { describe, misuse } from '@oneflight/core';
+import { checkOptions, describe, misuse, type OptionCheck } from '@oneflight/core';
 import type { Redis } from 'ioredis';
 
 /**
@@ -20,7 +20,7 @@ export interface RedisCoordinatorOptions {
   readonly commandTimeoutMs?: number;
   /** How long an outcome waits for those who were waiting for it; at least `recheckMs + commandTimeoutMs`. @default 10_000 ms */
   readonly retainMs?: number;
-  /** Larger outcomes are fetched by those who wait instead of being published. 0 to `payloadBytesMax`. @default 8_192 bytes */
+  /** Larger outcomes are fetched by those who wait instead of being published. 0 to `payloadBytesMax`. @default 8_192 bytes, or `payloadBytesMax` if that is less */
   readonly inlineBytesMax?: number;
   /** Larger outcomes do not travel: each replica loads for itself. Up to 512 MiB, which is Redis' own limit. @default 8_388_608 bytes */
   readonly payloadBytesMax?: number;
@@ -45,93 +45,70 @@ export const DEFAULTS = Object.freeze({
  * @throws TypeError ERR_ONEFLIGHT_OPTION
  */
 export function resolveOptions(options: RedisCoordinatorOptions): ResolvedOptions {
-  if (typeof options !== 'object' || options === null) throw misuse('ERR_ONEFLIGHT_OPTION', 'an options object with redis', describe(options));
-  for (const name of Object.keys(options)) checkName(name);
+  checkOptions(OWNER, options, CHECKS);
+  const payloadBytesMax = options.payloadBytesMax ?? DEFAULTS.payloadBytesMax;
   const resolved = {
-    redis: checkRedis(options.redis),
-    prefix: checkPrefix(options.prefix ?? DEFAULTS.prefix),
-    leaseMs: checkInteger('leaseMs', options.leaseMs, 100, DURATION_MS_MAX),
-    recheckMs: checkInteger('recheckMs', options.recheckMs, 10, DURATION_MS_MAX),
-    commandTimeoutMs: checkInteger('commandTimeoutMs', options.commandTimeoutMs, 1, DURATION_MS_MAX),
-    retainMs: checkInteger('retainMs', options.retainMs, 1, DURATION_MS_MAX),
-    inlineBytesMax: checkInteger('inlineBytesMax', options.inlineBytesMax, 0, BYTES_MAX),
-    payloadBytesMax: checkInteger('payloadBytesMax', options.payloadBytesMax, 1, BYTES_MAX),
+    redis: typeof options.redis === 'function' ? options.redis : checkClient(options.redis, `${OWNER}.redis`),
+    prefix: options.prefix ?? DEFAULTS.prefix,
+    leaseMs: options.leaseMs ?? DEFAULTS.leaseMs,
+    recheckMs: options.recheckMs ?? DEFAULTS.recheckMs,
+    commandTimeoutMs: options.commandTimeoutMs ?? DEFAULTS.commandTimeoutMs,
+    retainMs: options.retainMs ?? DEFAULTS.retainMs,
+    inlineBytesMax: options.inlineBytesMax ?? Math.min(DEFAULTS.inlineBytesMax, payloadBytesMax),
+    payloadBytesMax,
   };
   checkTogether(resolved);
   return Object.freeze(resolved);
 }
 
+/**
+ * Checks what the user passed or what the user's function returned, by shape and not by class: the user's ioredis may be
+ * another copy than ours.
+ *
+ * @throws TypeError ERR_ONEFLIGHT_OPTION
+ */
+export function checkClient(client: unknown, what: string): Redis {
+  if (isClient(client) && !client.isCluster) return client;
+  const got = isClient(client) ? 'an ioredis Cluster, which is not supported yet' : describe(client);
+  throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be ${CLIENT}`, got);
+}
+
+const OWNER = 'redisCoordinator';
+const CLIENT = 'an ioredis Redis (standalone or Sentinel) or a function that returns one';
 /** A day: longer leases or rechecks are a mistake in units. */
 const DURATION_MS_MAX = 86_400_000;
 /** Redis' longest string, less what the frame adds. */
 const BYTES_MAX = 536_870_912 - 2;
-const NAMES: readonly string[] = ['redis', ...Object.keys(DEFAULTS)];
 const PREFIX = /^[\w.:@-]{1,64}$/;
 
-function checkName(name: string): void {
-  if (NAMES.includes(name)) return;
-  const nearest = [...NAMES].sort((a, b) => editDistance(name, a) - editDistance(name, b))[0] ?? '';
-  throw misuse('ERR_ONEFLIGHT_OPTION', `options of redisCoordinator to be among ${NAMES.join(', ')}`, `the unknown option ${name.slice(0, 64)}; did you mean ${nearest}?`);
+const CHECKS: Readonly<Record<keyof ResolvedOptions, OptionCheck>> = {
+  // Needs more than one sentence; checkClient says it.
+  redis: () => undefined,
+  prefix: (value) => (typeof value === 'string' && PREFIX.test(value) ? undefined : '1 to 64 letters, digits, and _ - . : @ (braces would move all keys to one shard)'),
+  leaseMs: integer(100, DURATION_MS_MAX),
+  recheckMs: integer(10, DURATION_MS_MAX),
+  commandTimeoutMs: integer(1, DURATION_MS_MAX),
+  retainMs: integer(1, DURATION_MS_MAX),
+  inlineBytesMax: integer(0, BYTES_MAX),
+  payloadBytesMax: integer(1, BYTES_MAX),
+};
+
+/** Whole numbers only: PEXPIRE takes no others. */
+function integer(min: number, max: number): OptionCheck {
+  return (value) => (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max ? undefined : `a whole number from ${min} to ${max}`);
 }
 
-function checkRedis(redis: unknown): RedisLike {
-  if (isFactory(redis)) return redis;
-  return checkClient(redis, 'redis');
-}
-
-/** Checks what the user passed or what the user's function returned. @throws TypeError ERR_ONEFLIGHT_OPTION */
-export function checkClient(client: unknown, what: string): Redis {
-  if (isCluster(client)) throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be an ioredis Redis (standalone or Sentinel)`, 'an ioredis Cluster, which is not supported yet');
-  if (!isClient(client)) throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be an ioredis Redis or a function that returns one`, describe(client));
-  return client;
-}
-
-function isFactory(value: unknown): value is () => Redis {
-  return typeof value === 'function';
-}
-
-function isCluster(value: unknown): boolean {
-  return typeof value === 'object' && value !== null && 'isCluster' in value && value.isCluster === true;
-}
-
-/** By shape and not by class: the user's ioredis may be another copy than ours. */
 function isClient(value: unknown): value is Redis {
   return typeof value === 'object' && value !== null && 'duplicate' in value && typeof value.duplicate === 'function' && 'options' in value;
 }
 
-function checkPrefix(prefix: unknown): string {
-  if (typeof prefix === 'string' && PREFIX.test(prefix)) return prefix;
-  throw misuse('ERR_ONEFLIGHT_OPTION', 'prefix to be 1 to 64 letters, digits, and _ - . : @ (braces would move all keys to one shard)', describe(prefix));
-}
-
-function checkInteger(name: Exclude<keyof typeof DEFAULTS, 'prefix'>, value: unknown, min: number, max: number): number {
-  if (value === undefined) return DEFAULTS[name];
-  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
-  throw misuse('ERR_ONEFLIGHT_OPTION', `${name} to be a whole number from ${min} to ${max}`, describe(value));
-}
-
 function checkTogether({ leaseMs, recheckMs, commandTimeoutMs, retainMs, inlineBytesMax, payloadBytesMax }: ResolvedOptions): void {
-  if (commandTimeoutMs >= leaseMs) {
-    throw misuse('ERR_ONEFLIGHT_OPTION', `commandTimeoutMs to be less than leaseMs (${leaseMs}), or a lease ends before its renewal can fail`, describe(commandTimeoutMs));
-  }
-  if (retainMs < recheckMs + commandTimeoutMs) {
-    throw misuse('ERR_ONEFLIGHT_OPTION', `retainMs to be at least recheckMs + commandTimeoutMs (${recheckMs + commandTimeoutMs}), or an outcome is gone before a recheck finds it`, describe(retainMs));
-  }
-  if (inlineBytesMax > payloadBytesMax) {
-    throw misuse('ERR_ONEFLIGHT_OPTION', `inlineBytesMax to be at most payloadBytesMax (${payloadBytesMax})`, describe(inlineBytesMax));
-  }
+  if (commandTimeoutMs >= leaseMs) refuse(`commandTimeoutMs to be less than leaseMs (${leaseMs}), or a lease ends before its renewal can fail`, commandTimeoutMs);
+  const looksMs = recheckMs + commandTimeoutMs;
+  if (retainMs < looksMs) refuse(`retainMs to be at least recheckMs + commandTimeoutMs (${looksMs}), or an outcome is gone before a recheck finds it`, retainMs);
+  if (inlineBytesMax > payloadBytesMax) refuse(`inlineBytesMax to be at most payloadBytesMax (${payloadBytesMax})`, inlineBytesMax);
 }
 
-/** How many letters to add, drop or replace to get from one name to the other. */
-function editDistance(from: string, to: string): number {
-  let row = Array.from({ length: to.length + 1 }, (_, at) => at);
-  for (let i = 0; i < from.length; i += 1) {
-    const next = [i + 1];
-    for (let j = 0; j < to.length; j += 1) {
-      const replaced = (row[j] ?? 0) + (from[i]?.toLowerCase() === to[j]?.toLowerCase() ? 0 : 1);
-      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[to.length] ?? 0;
+function refuse(expected: string, got: number): never {
+  throw misuse('ERR_ONEFLIGHT_OPTION', `${OWNER}.${expected}`, describe(got));
 }
