@@ -28,7 +28,7 @@ and with collapsing, prints both side by side, then serves a live page until Ctr
   --requests <n>  simultaneous requests, 1 to 10000 (default 1000)
   --keys <n>      blocks of seats that they ask for, 1 to ${MATCHES * BLOCKS_PER_MATCH} (default 1)
   --busy-ms <n>   time that each seat query takes, 0 to 10000; stands for a busy database
-                  (default: 1.5 times what this machine needs to deliver the burst, at least 150)
+                  (default: 1.25 times what this machine needs to deliver the burst, at least 150)
   --help          print this
 
 REDIS_URL and DATABASE_URL use servers that run already; without them the demo starts its own.`;

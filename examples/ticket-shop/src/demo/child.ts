@@ -33,16 +33,16 @@ export function startChild(name: string, module: URL, env: Readonly<Record<strin
     stdio: ['ignore', 2, 2, 'ipc'],
     detached: true, // out of the terminal's group: Ctrl-C reaches the demo, which ends its children in order
   });
-  child.on('error', error => console.error(`${name}: ${error.message}`));
+  child.on('error', (error) => console.error(`${name}: ${error.message}`));
   const handle: Child = {
     pid: child.pid,
     isRunning: () => isRunning(child),
-    send: message => void (child.connected && child.send(message)),
-    next: kind => nextMessage(name, child, kind),
-    onMessage: listener => void child.on('message', message => isMessage(message) && listener(message)),
-    onExit: listener => void child.once('exit', listener),
+    send: (message) => void (child.connected && child.send(message)),
+    next: (kind) => nextMessage(name, child, kind),
+    onMessage: (listener) => void child.on('message', (message) => isMessage(message) && listener(message)),
+    onExit: (listener) => void child.once('exit', listener),
     kill: () => void child.kill('SIGKILL'),
-    stop: patienceMs => stop(child, patienceMs),
+    stop: (patienceMs) => stop(child, patienceMs),
   };
   teardown.defer(name, () => handle.stop());
   return handle;

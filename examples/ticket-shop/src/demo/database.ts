@@ -18,7 +18,7 @@ export interface Database {
  */
 export async function openDatabase(url: string): Promise<Database> {
   const pool = new pg.Pool({ connectionString: url, max: 1 });
-  pool.on('error', error => console.error('the database connection of the demo broke:', error.message));
+  pool.on('error', (error) => console.error('the database connection of the demo broke:', error.message));
   try {
     await prepareDatabase(pool);
     await switchOnStatistics(pool);
@@ -28,7 +28,7 @@ export async function openDatabase(url: string): Promise<Database> {
   }
   return {
     seatQueries: () => countSeatQueries(pool),
-    expectedBody: async block => JSON.stringify((await loadSeatMap(pool, { ...block, busyMs: 0 })) ?? null),
+    expectedBody: async (block) => JSON.stringify((await loadSeatMap(pool, { ...block, busyMs: 0 })) ?? null),
     close: () => pool.end(),
   };
 }

@@ -25,7 +25,7 @@ export async function runDemo(context: DemoContext): Promise<Shown> {
   const { options, say } = context;
   const { stage, proxy, live } = await setUp(context);
   const deliveryMs = await warmUp(stage);
-  const busyMs = options.busyMs ?? Math.min(2_000, Math.max(150, Math.ceil((1.5 * deliveryMs) / 50) * 50));
+  const busyMs = options.busyMs ?? Math.min(2_000, Math.max(150, Math.ceil((1.25 * deliveryMs) / 50) * 50));
   say(`all connections are open; this machine delivers ${options.requests} requests within ${Math.round(deliveryMs)} ms,`);
   say(`each seat query is made to take ${busyMs} ms more (pg_sleep, for a busy database) so that they are simultaneous`);
   say('');
@@ -68,6 +68,6 @@ const POOL_SIZE = 10;
 function startKeeper(options: DemoOptions, teardown: Teardown, say: (text: string) => void): Child {
   const env = { CONNECTIONS_MAX: String((options.replicas + 2) * POOL_SIZE + 10) };
   const keeper = startChild('the keeper of the servers', new URL('./keeper/main.js', import.meta.url), env, teardown);
-  keeper.onMessage(message => message.kind === 'progress' && say(String(message['text'])));
+  keeper.onMessage((message) => message.kind === 'progress' && say(String(message['text'])));
   return keeper;
 }

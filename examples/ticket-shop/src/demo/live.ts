@@ -100,7 +100,7 @@ function startBurst(show: Show, response: ServerResponse): boolean {
   if (show.bursting) return sendJson(response, 409, { error: 'burst_under_way' });
   show.bursting = true;
   measure(show.scene.stage, { collapse: show.collapse, busyMs: show.scene.busyMs, verify: false })
-    .then(measurement => (show.lastBurst = measurement))
+    .then((measurement) => (show.lastBurst = measurement))
     .catch((error: unknown) => console.error(String(error)))
     .finally(() => (show.bursting = false));
   return sendJson(response, 202, { started: true });

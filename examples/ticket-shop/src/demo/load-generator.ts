@@ -11,7 +11,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets:
 
 process.on('disconnect', () => process.exit(0));
 process.on('message', (message: unknown) => {
-  if (isOrder(message)) void fire(message).then(report => process.send?.({ kind: 'fired', report }));
+  if (isOrder(message)) void fire(message).then((report) => process.send?.({ kind: 'fired', report }));
 });
 
 function isOrder(message: unknown): message is BurstOrder & { kind: 'fire' } {
@@ -20,14 +20,14 @@ function isOrder(message: unknown): message is BurstOrder & { kind: 'fire' } {
 
 async function fire({ port, requests, targets }: BurstOrder): Promise<BurstReport> {
   const startedAt = performance.now();
-  const answers = await Promise.all(requests.map(target => ask(port, targets[target]?.path ?? '/')));
+  const answers = await Promise.all(requests.map((target) => ask(port, targets[target]?.path ?? '/')));
   const durationMs = performance.now() - startedAt;
   const failures: Record<string, number> = {};
   for (const [index, answer] of answers.entries()) {
     const why = failureOf(answer, targets[requests[index] ?? -1]?.expected);
     if (why !== undefined) failures[why] = (failures[why] ?? 0) + 1;
   }
-  return { latenciesMs: answers.map(answer => answer.tookMs), durationMs, failures };
+  return { latenciesMs: answers.map((answer) => answer.tookMs), durationMs, failures };
 }
 
 interface Answer {
@@ -38,16 +38,16 @@ interface Answer {
 
 function ask(port: number, path: string): Promise<Answer> {
   const startedAt = performance.now();
-  return new Promise(resolve => {
+  return new Promise((resolve) => {
     const settle = (status: number | string, body = '') => resolve({ tookMs: performance.now() - startedAt, status, body });
-    const request = get({ agent, host: '127.0.0.1', port, path, timeout: 60_000 }, response => {
+    const request = get({ agent, host: '127.0.0.1', port, path, timeout: 60_000 }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('end', () => settle(response.statusCode ?? 0, Buffer.concat(chunks).toString()));
-      response.on('error', error => settle(error.message));
+      response.on('error', (error) => settle(error.message));
     });
     request.on('timeout', () => request.destroy(new Error('no answer for 60 seconds')));
-    request.on('error', error => settle(error.message));
+    request.on('error', (error) => settle(error.message));
   });
 }
 

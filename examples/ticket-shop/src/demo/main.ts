@@ -4,7 +4,7 @@ import { toJson } from './report.js';
 import { createTeardown } from './teardown.js';
 import type { DemoOptions } from './arguments.js';
 
-const teardown = createTeardown(text => console.error(text));
+const teardown = createTeardown((text) => console.error(text));
 const parsed = parseArguments(process.argv.slice(2));
 
 switch (parsed.kind) {
@@ -21,13 +21,13 @@ switch (parsed.kind) {
 }
 
 async function run(options: DemoOptions): Promise<void> {
-  const ended = new Promise<number>(resolve => {
+  const ended = new Promise<number>((resolve) => {
     // Ctrl-C is the way to leave the live page; everything else that comes from outside cuts the demo short.
     process.on('SIGINT', () => resolve(130));
     process.on('SIGTERM', () => resolve(143));
     process.on('SIGHUP', () => resolve(129));
-    process.on('uncaughtException', error => (console.error(error), resolve(1)));
-    process.on('unhandledRejection', error => (console.error(error), resolve(1)));
+    process.on('uncaughtException', (error) => (console.error(error), resolve(1)));
+    process.on('unhandledRejection', (error) => (console.error(error), resolve(1)));
   });
   const code = await Promise.race([ended, show(options, ended)]);
   await teardown.run();

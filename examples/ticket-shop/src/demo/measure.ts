@@ -32,11 +32,17 @@ export interface Measurement {
  * @returns the time of a burst that asks nothing of the database, in milliseconds
  */
 export async function warmUp(stage: Stage): Promise<number> {
-  await fire(stage, [{ path: '/healthz' }]);
-  const { durationMs, failures } = await fire(stage, [{ path: '/healthz' }]);
-  if (Object.keys(failures).length > 0) throw new Error(`the shop does not answer: ${describeFailures(failures)}`);
-  return durationMs;
+  let deliveryMs = Number.POSITIVE_INFINITY;
+  for (let round = 0; round < WARM_UPS; round++) {
+    const { durationMs, failures } = await fire(stage, [{ path: '/healthz' }]);
+    if (Object.keys(failures).length > 0) throw new Error(`the shop does not answer: ${describeFailures(failures)}`);
+    deliveryMs = Math.min(deliveryMs, durationMs);
+  }
+  return deliveryMs;
 }
+
+/** The first opens the connections; the others let each process compile what the burst will run. */
+const WARM_UPS = 4;
 
 export interface BurstSetting {
   readonly collapse: CollapseMode;
@@ -48,7 +54,7 @@ export interface BurstSetting {
 /** Fires one burst at cold keys and lets PostgreSQL count what it cost. */
 export async function measure(stage: Stage, { collapse, busyMs, verify }: BurstSetting): Promise<Measurement & { reasons: string }> {
   await stage.replicas.configure({ collapse, busyMs });
-  const targets = await Promise.all(blocks(stage.load.keys).map(block => seatsOf(block, verify ? stage.database : undefined)));
+  const targets = await Promise.all(blocks(stage.load.keys).map((block) => seatsOf(block, verify ? stage.database : undefined)));
   const before = await stage.database.seatQueries();
   const report = await fire(stage, targets);
   const databaseQueries = (await stage.database.seatQueries()) - before;

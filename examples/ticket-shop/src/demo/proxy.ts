@@ -72,7 +72,7 @@ function forward(agent: Agent, [port, ...others]: readonly number[], request: In
     return;
   }
   const { method, url: path, headers } = request;
-  const upstream = send({ agent, host: '127.0.0.1', port, method, path, headers }, answer => {
+  const upstream = send({ agent, host: '127.0.0.1', port, method, path, headers }, (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.headers);
     answer.on('error', () => response.destroy()); // cut off as well, so that nobody takes half an answer for a whole one
     answer.pipe(response);

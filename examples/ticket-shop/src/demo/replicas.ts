@@ -44,7 +44,7 @@ export async function startReplicas({ count, env, teardown }: ReplicasOptions): 
   }
 
   async function restartSoon(): Promise<void> {
-    await new Promise(resolve => setTimeout(resolve, RESTART_MS));
+    await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
     if (!stopping) await start().catch((error: unknown) => console.error(String(error)));
   }
 

@@ -71,7 +71,7 @@ function seatsKey(block: { matchId: number; blockId: number }) {
 
 function onlyWithIds(...names: readonly string[]): RequestHandler {
   return (request, response, next) => {
-    const wrong = names.find(name => !isId(request.params[name]));
+    const wrong = names.find((name) => !isId(request.params[name]));
     if (wrong === undefined) return next();
     response.status(400).json({ error: 'bad_id', message: `${wrong}: expected a whole number from 1 to ${ID_MAX}` });
   };

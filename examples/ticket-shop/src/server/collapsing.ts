@@ -8,7 +8,7 @@ export type CollapseMode = (typeof COLLAPSE_MODES)[number];
 export const COLLAPSE_MODES = ['off', 'process', 'cluster'] as const;
 
 export function isCollapseMode(value: unknown): value is CollapseMode {
-  return COLLAPSE_MODES.some(mode => mode === value);
+  return COLLAPSE_MODES.some((mode) => mode === value);
 }
 
 /** Collapsing that can be switched while the replica runs, so that the demo can show both sides. */
@@ -36,10 +36,10 @@ export function createCollapsing(options: { redisUrl: string | undefined; mode: 
       return (this.mode === 'process' ? inProcess : inCluster).run(key, loader);
     },
     async invalidate(key) {
-      await Promise.all(collapsers.map(collapser => collapser.invalidate(key)));
+      await Promise.all(collapsers.map((collapser) => collapser.invalidate(key)));
     },
     async close() {
-      await Promise.all(collapsers.map(collapser => collapser.close({ drainMs: 5_000 })));
+      await Promise.all(collapsers.map((collapser) => collapser.close({ drainMs: 5_000 })));
       redis?.disconnect();
     },
   };

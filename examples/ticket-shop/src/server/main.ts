@@ -10,7 +10,7 @@ import { prepareDatabase } from './schema.js';
 
 const config = readConfig(process.env);
 const pool = new pg.Pool({ connectionString: config.databaseUrl, max: config.poolSize, idleTimeoutMillis: 0 });
-pool.on('error', error => console.error('an idle database connection broke:', error.message));
+pool.on('error', (error) => console.error('an idle database connection broke:', error.message));
 const shop: Shop = { pool, collapsing: createCollapsing({ redisUrl: config.redisUrl, mode: config.collapse }), busyMs: config.busyMs };
 const server = createServer(createApp(shop));
 
@@ -61,7 +61,7 @@ async function stop(): Promise<void> {
   if (stopping) return;
   stopping = true;
   setTimeout(() => process.exit(1), 10_000).unref();
-  const closed = new Promise(resolve => server.close(resolve));
+  const closed = new Promise((resolve) => server.close(resolve));
   const sweep = setInterval(() => server.closeIdleConnections(), 50); // a connection is idle once its answer has gone
   await closed;
   clearInterval(sweep);

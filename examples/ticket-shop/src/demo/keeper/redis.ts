@@ -33,7 +33,7 @@ function isReady(server: ChildProcess): Promise<boolean> {
       if (log.includes('Ready to accept connections')) resolve(true);
     });
     server.stderr?.on('data', (chunk: Buffer) => (log += chunk.toString()));
-    server.once('error', error => ('code' in error && error.code === 'ENOENT' ? resolve(false) : reject(error)));
+    server.once('error', (error) => ('code' in error && error.code === 'ENOENT' ? resolve(false) : reject(error)));
     server.once('exit', () => reject(new Error(`Redis did not start:\n${log}`)));
   });
 }

@@ -1,0 +1,118 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+
+const main = fileURLToPath(new URL('../../dist/demo/main.js', import.meta.url));
+const mark = `ONEFLIGHT_TEST_MARK=${randomUUID()}`;
+
+let temporary: string;
+
+beforeEach(async () => {
+  if (!existsSync(main)) throw new Error('the demo is not built: run `npx tsc -b` first');
+  temporary = await mkdtemp(join(tmpdir(), 'oneflight-demo-test-'));
+  await chmod(temporary, 0o755); // run by root, PostgreSQL is another user
+});
+
+afterEach(() => rm(temporary, { recursive: true, force: true }));
+
+describe('the demo', () => {
+  it('queries once per key with collapsing and once per request without, and leaves nothing behind', async () => {
+    const { code, stdout } = await ended(demo('--once', '--json', '--requests', '200', '--keys', '2', '--busy-ms', '1000'));
+    expect(code).toBe(0);
+    const result: unknown = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '');
+    const latencies = { p50Ms: expect.any(Number), p95Ms: expect.any(Number) };
+    expect(result).toEqual({
+      replicas: 4,
+      requests: 200,
+      keys: 2,
+      without: { databaseQueries: 200, ...latencies, failures: 0 },
+      with: { databaseQueries: 2, ...latencies, failures: 0 },
+    });
+    await expectNothingLeft();
+  });
+
+  it.each(['SIGTERM', 'SIGINT', 'SIGKILL'] as const)('leaves nothing behind when %s ends it while it starts', async (signal) => {
+    const child = demo('--once', '--requests', '10');
+    const end = ended(child);
+    await said(child, 'starting 4 replicas');
+    child.kill(signal);
+    const { code } = await end;
+    expect(code).not.toBe(0);
+    await expectNothingLeft();
+  });
+
+  it('leaves nothing behind when a server does not start', async () => {
+    const { code, stderr } = await ended(demo('--once', { REDIS_SERVER: '/nowhere/redis-server' }));
+    expect(code).toBe(1);
+    expect(stderr).toContain('REDIS_SERVER');
+    await expectNothingLeft();
+  });
+
+  it.each([
+    ['an option that does not exist', ['--keyz', '2'], '--keyz'],
+    ['a number that is none', ['--requests', 'many'], '--requests many'],
+    ['a number out of range', ['--replicas', '0'], '--replicas 0'],
+    ['more keys than requests', ['--requests', '2', '--keys', '3'], '--keys 3'],
+  ])('refuses %s with exit code 2 and a message that names it', async (_what, args, named) => {
+    const { code, stdout, stderr } = await ended(demo(...args));
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+    expect(stderr.split('\n')[0]).toContain(named);
+  });
+
+  it('explains itself with --help', async () => {
+    const { code, stdout } = await ended(demo('--help'));
+    expect(code).toBe(0);
+    for (const option of ['--once', '--json', '--replicas', '--requests', '--keys']) expect(stdout).toContain(option);
+  });
+});
+
+type Demo = ChildProcessWithoutNullStreams;
+
+function demo(...args: (string | Record<string, string>)[]): Demo {
+  const options = args.filter((arg) => typeof arg === 'string');
+  const overrides = Object.assign({}, ...args.filter((arg) => typeof arg !== 'string')) as Record<string, string>;
+  const [name = '', value = ''] = mark.split('=');
+  const env = { ...process.env, TMPDIR: temporary, [name]: value, DATABASE_URL: '', REDIS_URL: '', ...overrides };
+  return spawn(process.execPath, [main, ...options], { env });
+}
+
+async function ended(child: Demo): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const code = await new Promise<number | null>((resolve) => child.once('exit', resolve));
+  return { code, stdout, stderr };
+}
+
+function said(child: Demo, text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    child.stdout.on('data', (chunk: Buffer) => chunk.toString().includes(text) && resolve());
+    child.once('exit', () => reject(new Error(`the demo ended before it said "${text}"`)));
+  });
+}
+
+/** A process that was killed cannot wait for its children, so they are given a moment; whoever ended in order has waited. */
+async function expectNothingLeft(): Promise<void> {
+  await expect.poll(processesLeft, { timeout: 20_000 }).toEqual([]);
+  await expect.poll(() => readdir(temporary), { timeout: 20_000 }).toEqual([]);
+}
+
+/** Command lines of processes that inherited the mark. Only Linux shows them; elsewhere the directory alone is checked. */
+async function processesLeft(): Promise<string[]> {
+  const pids = (await readdir('/proc').catch(() => [])).filter((name) => /^\d+$/.test(name));
+  const found = await Promise.all(pids.map(commandIfMarked));
+  return found.filter((command) => command !== undefined);
+}
+
+async function commandIfMarked(pid: string): Promise<string | undefined> {
+  const environment = await readFile(`/proc/${pid}/environ`, 'latin1').catch(() => '');
+  if (!environment.split('\0').includes(mark)) return undefined;
+  return (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ');
+}
