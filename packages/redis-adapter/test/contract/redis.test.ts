@@ -1,0 +1,75 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Coordinator } from '@oneflight/core';
+import { coordinatorContract } from '@oneflight/core/testing';
+import { Redis, type RedisOptions } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { redisCoordinator } from '../../src/index.js';
+import { type RedisServer, startRedis } from '../support/redis-server.js';
+
+let server: RedisServer;
+let client: Redis;
+let clauses = 0;
+
+beforeAll(async () => {
+  server = await startRedis();
+  client = new Redis(server.url);
+});
+
+afterAll(async () => {
+  client.disconnect();
+  await server.stop();
+});
+
+for (const protocol of [2, 3] as const) {
+  coordinatorContract({
+    name: `redisCoordinator over RESP${protocol}`,
+    runner: { describe, it, expect },
+    async open({ leaseMs, recheckMs }) {
+      const prefix = `contract-${(clauses += 1)}`;
+      const processes = new Map<Coordinator, Process>();
+      return {
+        coordinator() {
+          const process = new Process(server, protocol);
+          const coordinator = redisCoordinator({ redis: process, prefix, leaseMs, recheckMs, commandTimeoutMs: Math.min(2_000, leaseMs - 1) });
+          processes.set(coordinator, process);
+          return coordinator;
+        },
+        advance: (ms) => sleep(ms),
+        async crash(coordinator) {
+          await processes.get(coordinator)?.crash();
+        },
+        async wipe() {
+          const keys = await client.keys(`${prefix}:*`);
+          if (keys.length > 0) await client.del(keys);
+        },
+        async close() {
+          for (const process of processes.values()) process.disconnect();
+        },
+      };
+    },
+  });
+}
+
+/** A client whose duplicates die with it, as all connections of a process do. */
+class Process extends Redis {
+  readonly #connections: Redis[] = [];
+
+  constructor({ port }: RedisServer, protocol: 2 | 3) {
+    super({ host: '127.0.0.1', port, protocol, lazyConnect: true });
+  }
+
+  override duplicate(changes?: Partial<RedisOptions>): Redis {
+    const connection = super.duplicate(changes);
+    this.#connections.push(connection);
+    return connection;
+  }
+
+  async crash(): Promise<void> {
+    const ends = this.#connections.map((connection) => new Promise((resolve) => connection.once('end', resolve)));
+    for (const connection of this.#connections) {
+      connection.connect = () => Promise.reject(new Error('crashed'));
+      connection.disconnect();
+    }
+    await Promise.all(ends);
+  }
+}
