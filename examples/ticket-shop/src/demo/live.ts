@@ -52,7 +52,9 @@ export function createLive(): Live {
       const begun: Show = { scene, perSecond: [], collapse: 'cluster', bursting: false, lastBurst: undefined };
       show = begun;
       const sample = createSampler(begun);
-      sampling = setInterval(() => void sample().catch(() => {}), 1_000); // a sample that fails is missing; the next one covers it
+      const sampleOrSkip = () => void sample().catch(() => {}); // the next sample covers one that fails
+      sampleOrSkip();
+      sampling = setInterval(sampleOrSkip, 1_000);
     },
     end: () => clearInterval(sampling),
   };

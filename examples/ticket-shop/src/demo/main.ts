@@ -21,29 +21,32 @@ switch (parsed.kind) {
 }
 
 async function run(options: DemoOptions): Promise<void> {
+  let serving = false;
   const ended = new Promise<number>((resolve) => {
-    // Ctrl-C is the way to leave the live page; everything else that comes from outside cuts the demo short.
-    process.on('SIGINT', () => resolve(130));
+    process.on('SIGINT', () => resolve(serving ? 0 : 130)); // Ctrl-C is the way to leave the live page
     process.on('SIGTERM', () => resolve(143));
     process.on('SIGHUP', () => resolve(129));
     process.on('uncaughtException', (error) => (console.error(error), resolve(1)));
     process.on('unhandledRejection', (error) => (console.error(error), resolve(1)));
   });
-  const code = await Promise.race([ended, show(options, ended)]);
+  const shown = show(options).then((code) => {
+    serving = code === undefined;
+    return code ?? ended;
+  });
+  const code = await Promise.race([ended, shown]);
   await teardown.run();
   process.exit(code);
 }
 
-/** The exit code; a demo that goes on ends with the promise that it was given. */
-async function show(options: DemoOptions, ended: Promise<number>): Promise<number> {
+/** The exit code; undefined when the demo goes on serving. */
+async function show(options: DemoOptions): Promise<number | undefined> {
   const say = (text: string) => (options.json ? console.error(text) : console.log(text));
   try {
     const { comparison, url } = await runDemo({ options, teardown, say });
     if (options.json) console.log(toJson(comparison));
     if (options.once) return comparison.without.failures + comparison.with.failures > 0 ? 1 : 0;
     say(`The live page and the shop are at ${url}\nCtrl-C stops everything.`);
-    const code = await ended;
-    return code === 130 ? 0 : code;
+    return undefined;
   } catch (error) {
     console.error(error instanceof Error ? error.message : error);
     return 1;

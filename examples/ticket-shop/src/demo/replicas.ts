@@ -38,6 +38,7 @@ export async function startReplicas({ count, env, teardown }: ReplicasOptions): 
     const overrides = { ...env, COLLAPSE: setting.collapse, BUSY_MS: String(setting.busyMs), PORT: '0', HOST: '127.0.0.1' };
     const child = startChild('a replica', new URL('../server/main.js', import.meta.url), overrides, teardown);
     const { port } = await child.next('ready');
+    await obey(child, setting); // it may have changed meanwhile
     const replica = { child, port: Number(port) };
     replicas.add(replica);
     child.onExit(() => replicas.delete(replica));
@@ -69,8 +70,9 @@ export async function startReplicas({ count, env, teardown }: ReplicasOptions): 
 
 const RESTART_MS = 3_000;
 
+/** A replica that ends instead of answering has nothing left to obey with. */
 async function obey(child: Child, setting: Setting): Promise<void> {
   const configured = child.next('configured');
   child.send({ kind: 'configure', ...setting });
-  await configured;
+  await configured.catch(() => {});
 }

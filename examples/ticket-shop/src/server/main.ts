@@ -34,8 +34,8 @@ async function listen(target: Server, { host, port }: ServerConfig): Promise<voi
   await once(target, 'listening');
   const address = target.address();
   const actualPort = typeof address === 'object' && address !== null ? address.port : port;
-  console.error(`replica ${process.pid} listens on ${host}:${actualPort}, collapse=${shop.collapsing.mode}`);
-  process.send?.({ kind: 'ready', port: actualPort });
+  if (process.send === undefined) console.log(`listening on ${host}:${actualPort}, collapse=${shop.collapsing.mode}`);
+  else process.send({ kind: 'ready', port: actualPort });
 }
 
 /** Under the demo: its orders, and an end when it goes away, however it does. */
