@@ -37,7 +37,7 @@ export class ExpiringMap<T> {
 
   /** The keys that live now. */
   keys(): string[] {
-    return [...this.#entries.keys()].filter(key => this.#live(key) !== undefined);
+    return [...this.#entries.keys()].filter((key) => this.#live(key) !== undefined);
   }
 
   /** A copy of everything that a later `restore` can bring back. */

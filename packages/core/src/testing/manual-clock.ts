@@ -95,5 +95,5 @@ const nextTurn = setImmediate;
  * turn is for code that passes through `setImmediate` itself.
  */
 async function drain(): Promise<void> {
-  for (let turn = 0; turn < 2; turn += 1) await new Promise<void>(resolve => nextTurn(resolve));
+  for (let turn = 0; turn < 2; turn += 1) await new Promise<void>((resolve) => nextTurn(resolve));
 }

@@ -63,7 +63,7 @@ export class MemoryLink implements CoordinatorLink {
 
   absent(leaders: readonly FlightId[]): Promise<readonly boolean[]> {
     return this.#call({ op: 'absent', id: undefined, key: undefined }, () => {
-      const reply = leaders.map(id => !this.#server.listens(inboxOf(id)));
+      const reply = leaders.map((id) => !this.#server.listens(inboxOf(id)));
       return { reply, messages: [] };
     });
   }
@@ -94,7 +94,7 @@ export class MemoryLink implements CoordinatorLink {
 
   #subscribe(): void {
     this.#listens = true;
-    this.#server.subscribe(this.inbox, message => this.#replica.receive(message));
+    this.#server.subscribe(this.inbox, (message) => this.#replica.receive(message));
   }
 
   #unsubscribe(): void {

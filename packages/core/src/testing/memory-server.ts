@@ -18,7 +18,7 @@ export class MemoryServer {
       ...settings.timings,
       inlineBytesMax: settings.inlineBytesMax,
       nowMs: () => settings.clock.now(),
-      listens: inbox => this.listens(inbox),
+      listens: (inbox) => this.listens(inbox),
     });
   }
 

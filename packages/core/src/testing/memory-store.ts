@@ -93,7 +93,7 @@ export class MemoryStore {
   /** The keys that live now. Each has an expiry, by construction. */
   keys(): StoredKey[] {
     const tables = { L: this.#leases, S: this.#states, W: this.#waiters, R: this.#outcomes };
-    return Object.entries(tables).flatMap(([table, map]) => map.keys().map(key => ({ table, key, expiresInMs: map.leftMs(key) })));
+    return Object.entries(tables).flatMap(([table, map]) => map.keys().map((key) => ({ table, key, expiresInMs: map.leftMs(key) })));
   }
 
   /** Forgets everything, as a server does that restarts without its data. Its clock goes on. */
@@ -200,7 +200,7 @@ export class MemoryStore {
   /** Nobody leads and somebody waits: the first who would hear of it is chosen. It stays registered, in case it does not. */
   #wakeOne(key: KeyHash): Publication[] {
     if (this.#leases.get(key) !== undefined) return [];
-    const chosen = [...(this.#waiters.get(key)?.keys() ?? [])].find(id => this.#rules.listens(inboxOf(id)));
+    const chosen = [...(this.#waiters.get(key)?.keys() ?? [])].find((id) => this.#rules.listens(inboxOf(id)));
     return chosen === undefined ? [] : [{ to: inboxOf(chosen), message: { kind: 'woken', key, ids: [chosen] } }];
   }
 

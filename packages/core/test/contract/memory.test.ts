@@ -14,7 +14,7 @@ coordinatorContract({
         coordinators.set(coordinator, coordinator);
         return coordinator;
       },
-      advance: ms => hub.clock.advance(ms),
+      advance: (ms) => hub.clock.advance(ms),
       async crash(coordinator) {
         coordinators.get(coordinator)?.crash();
       },

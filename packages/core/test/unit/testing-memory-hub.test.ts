@@ -17,7 +17,7 @@ interface TestReplica {
 function join(hub: Pick<MemoryHub, 'coordinator'>): TestReplica {
   const messages: Message[] = [];
   const coordinator = hub.coordinator();
-  const link = coordinator.connect({ namespace: 'test', receive: message => void messages.push(message) });
+  const link = coordinator.connect({ namespace: 'test', receive: (message) => void messages.push(message) });
   return { link, coordinator, messages, id: `${link.inbox}#1` };
 }
 
@@ -149,7 +149,7 @@ describe('a replica of a hub', () => {
     b.coordinator.listen();
     await a.link.invalidate({ key: 'after' });
     await turn();
-    expect(b.messages.map(message => ('key' in message ? message.key : message.kind))).toEqual([
+    expect(b.messages.map((message) => ('key' in message ? message.key : message.kind))).toEqual([
       'before',
       'deaf',
       'listening',
@@ -207,7 +207,7 @@ describe('an outage of a hub', () => {
     const hub = memoryHub({ network });
     const a = join(hub);
     const [executed, lost] = [a.link.claim(first(a.id)), a.link.claim(first('x#1', 'lost'))];
-    network.deliverNext(leg => leg.kind === 'request' && leg.id === a.id);
+    network.deliverNext((leg) => leg.kind === 'request' && leg.id === a.id);
     hub.outage(true);
     network.deliverAll();
     await expect(executed).rejects.toMatchObject({ reason: 'timeout' });
@@ -248,9 +248,9 @@ describe('a network', () => {
     const a = join(hub);
     const claim = a.link.claim(first(a.id));
     expect([await stateOf(claim), hub.operations.length]).toEqual(['pending', 0]);
-    network.deliverNext(leg => leg.kind === 'request');
+    network.deliverNext((leg) => leg.kind === 'request');
     expect([await stateOf(claim), hub.operations.length]).toEqual(['pending', 1]);
-    network.deliverNext(leg => leg.kind === 'reply');
+    network.deliverNext((leg) => leg.kind === 'reply');
     expect(await stateOf(claim)).toBe('resolved');
   });
 
@@ -278,10 +278,10 @@ describe('a network', () => {
     network.deliverAll();
     const token = await led;
     const following = b.link.claim(first(b.id));
-    network.deliverNext(leg => leg.kind === 'request' && leg.from === b.link.inbox);
+    network.deliverNext((leg) => leg.kind === 'request' && leg.from === b.link.inbox);
     const settled = a.link.settle({ key: 'k', id: a.id, token, outcome: value('v') });
-    network.deliverNext(leg => leg.kind === 'request' && leg.op === 'settle');
-    network.deliverNext(leg => leg.kind === 'message');
+    network.deliverNext((leg) => leg.kind === 'request' && leg.op === 'settle');
+    network.deliverNext((leg) => leg.kind === 'message');
     expect([b.messages.length, await stateOf(following)]).toEqual([1, 'pending']);
     network.deliverAll();
     expect(await following).toMatchObject({ role: 'follower', min: token });

@@ -24,7 +24,7 @@ export const claims = {
   'exactly one of many claims at the same moment leads': {
     async body(stage) {
       const actors = Object.values(await stage.actors('a', 'b', 'c', 'd', 'e'));
-      const roles = (await Promise.all(actors.map(actor => actor.claim()))).map(({ role }) => role);
+      const roles = (await Promise.all(actors.map((actor) => actor.claim()))).map(({ role }) => role);
       stage.expect(roles.toSorted()).toEqual(['follower', 'follower', 'follower', 'follower', 'leader']);
     },
   },
@@ -34,7 +34,7 @@ export const claims = {
       const { a, b } = await stage.actors('a', 'b');
       const { fencingToken } = await a.leads();
       const again = await Promise.all([a.leads(), a.leads()]);
-      stage.expect(again.map(claim => claim.fencingToken)).toEqual([fencingToken, fencingToken]);
+      stage.expect(again.map((claim) => claim.fencingToken)).toEqual([fencingToken, fencingToken]);
       stage.expect((await b.follows()).min).toBe(fencingToken);
     },
   },

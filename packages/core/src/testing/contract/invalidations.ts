@@ -1,4 +1,4 @@
-import { read, value, type Actor, type Clause } from './stage.js';
+import { FAR_AHEAD, read, value, type Actor, type Clause } from './stage.js';
 
 /** Nothing begun before an invalidation is given to a call made after. */
 export const invalidations = {
@@ -8,7 +8,7 @@ export const invalidations = {
       const { fencingToken } = await a.leads();
       const floor = await b.invalidate();
       stage.expect(floor).toBeGreaterThan(fencingToken);
-      await stage.until(() => [a, c].every(actor => floors(actor).length > 0), 'the invalidation to reach the others');
+      await stage.until(() => [a, c].every((actor) => floors(actor).length > 0), 'the invalidation to reach the others');
       stage.expect([floors(a), floors(c)]).toEqual([[floor], [floor]]);
       stage.expect(await b.invalidate()).toBeGreaterThan(floor);
     },
@@ -48,7 +48,7 @@ export const invalidations = {
     async body(stage) {
       const { a, b, c } = await stage.actors('a', 'b', 'c');
       const { fencingToken } = await a.leads();
-      const floor = fencingToken + 1;
+      const floor = fencingToken + FAR_AHEAD;
       const claim = await b.leads({ floor });
       stage.expect(claim.floor).toBe(floor);
       stage.expect(claim.fencingToken).toBeGreaterThan(floor);
@@ -59,8 +59,10 @@ export const invalidations = {
   'a claim with a floor below the running flight leaves it alone': {
     async body(stage) {
       const { a, b } = await stage.actors('a', 'b');
-      await a.invalidate();
+      const known = await a.invalidate();
+      await stage.advance(5);
       const { fencingToken } = await a.leads();
+      stage.expect(fencingToken - 1).toBeGreaterThan(known);
       stage.expect(await b.follows({ floor: fencingToken - 1 })).toMatchObject({ flightId: a.id, floor: fencingToken - 1 });
       stage.expect(await a.renew(fencingToken)).toMatchObject({ state: 'held', waiters: 1 });
     },
@@ -76,5 +78,5 @@ export const invalidations = {
 } satisfies Record<string, Clause>;
 
 function floors(actor: Actor): number[] {
-  return actor.messages.filter(message => message.kind === 'invalidated').map(({ floor }) => floor);
+  return actor.messages.filter((message) => message.kind === 'invalidated').map(({ floor }) => floor);
 }

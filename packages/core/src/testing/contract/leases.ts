@@ -88,6 +88,18 @@ export const leases = {
       await stage.until(() => b.outcomes().length > 0, 'the outcome that it waited for first');
     },
   },
+  'the min of a waiter that the server does not know is the one that it presents': {
+    async body(stage) {
+      const { a, b, c } = await stage.actors('a', 'b', 'c');
+      const old = await a.leads();
+      await a.invalidate();
+      const current = await c.leads();
+      stage.expect((await b.follows({ min: old.fencingToken })).min).toBe(old.fencingToken);
+      await a.settle(old.fencingToken, value('old'));
+      await stage.until(() => b.outcomes().length > 0, 'the outcome that it waited for');
+      stage.expect(await c.renew(current.fencingToken)).toMatchObject({ state: 'held', waiters: 0 });
+    },
+  },
   // Copies of one claim around an invalidation: same id, two tokens (D12).
   'a settle with the right id and an old token does not answer those who wait for the newer one': {
     async body(stage) {
@@ -97,7 +109,7 @@ export const leases = {
       const newer = await a.leads();
       const { min } = await b.follows();
       stage.expect([newer.fencingToken > old.fencingToken, min]).toEqual([true, newer.fencingToken]);
-      await a.settle(old.fencingToken, value('stale'));
+      stage.expect(await a.settle(old.fencingToken, value('stale'))).toMatchObject({ state: 'detached' });
       await stage.until(() => b.wakes().length > 0, 'the follower to be woken, since its leader is done');
       stage.expect(b.outcomes()).toEqual([]);
       stage.expect((await b.leads({ min })).fencingToken).toBeGreaterThan(newer.fencingToken);

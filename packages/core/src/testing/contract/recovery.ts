@@ -10,9 +10,10 @@ export const recovery = {
       for (const follower of [b, c, d]) await follower.follows();
       await stage.endLease();
       const takeover = await d.leads({ min: fencingToken });
+      stage.expect(await d.renew(takeover.fencingToken)).toMatchObject({ state: 'held', waiters: 2 });
       await d.settle(takeover.fencingToken, value('second'));
-      await stage.until(() => [b, c].every(actor => actor.outcomes().length > 0), 'the outcome to reach the other followers');
-      stage.expect([b, c].map(actor => read(actor.outcomes()[0]?.outcome))).toEqual(['value second', 'value second']);
+      await stage.until(() => [b, c].every((actor) => actor.outcomes().length > 0), 'the outcome to reach the other followers');
+      stage.expect([b, c].map((actor) => read(actor.outcomes()[0]?.outcome))).toEqual(['value second', 'value second']);
       stage.expect(d.outcomes()).toEqual([]);
     },
   },
@@ -72,8 +73,21 @@ export const recovery = {
       await c.follows();
       await stage.crash(a);
       await untilAbsent(stage, b, a);
+      stage.expect((await c.follows({ min })).flightId).toBe(a.id);
       stage.expect((await b.leads({ min, takeover: true })).fencingToken).toBeGreaterThan(fencingToken);
       stage.expect((await c.follows({ min, takeover: true })).flightId).toBe(b.id);
+    },
+  },
+  'a wake-up passes over a waiter whose process is gone': {
+    async body(stage) {
+      const { a, b, c } = await stage.actors('a', 'b', 'c');
+      await a.leads();
+      await b.follows();
+      await c.follows();
+      await stage.crash(b);
+      await untilAbsent(stage, a, b);
+      await a.release();
+      await stage.until(() => c.wakes().length > 0, 'the waiter that is left to be woken');
     },
   },
   'a leader that closed its link counts as gone': {

@@ -90,5 +90,5 @@ export const releases = {
 } satisfies Record<string, Clause>;
 
 function woken(actors: readonly Actor[]): Actor[] {
-  return actors.filter(actor => actor.wakes().length > 0);
+  return actors.filter((actor) => actor.wakes().length > 0);
 }

@@ -23,7 +23,7 @@ export interface Clause {
 export const LONG_LEASE: ContractTimings = Object.freeze({ leaseMs: 20_000, recheckMs: 2_000 });
 
 /** For clauses that wait for the end of a lease, which may be real time. */
-export const SHORT_LEASE: ContractTimings = Object.freeze({ leaseMs: 400, recheckMs: 100 });
+export const SHORT_LEASE: ContractTimings = Object.freeze({ leaseMs: 600, recheckMs: 100 });
 
 /** What a clause plays on: replicas, time, and one key that no other clause uses. */
 export class Stage {
@@ -41,7 +41,7 @@ export class Stage {
 
   /** So many replicas, each connected and listening. */
   async actors<const Names extends readonly string[]>(...names: Names): Promise<{ [Name in Names[number]]: Actor }> {
-    const cast = await Promise.all(names.map(async name => [name, await this.#actor()] as const));
+    const cast = await Promise.all(names.map(async (name) => [name, await this.#actor()] as const));
     // Every name has its actor, by construction; Object.fromEntries cannot say so.
     return Object.fromEntries(cast) as { [Name in Names[number]]: Actor };
   }
@@ -79,7 +79,7 @@ export class Stage {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#actors.map(actor => actor.link.close()));
+    await Promise.all(this.#actors.map((actor) => actor.link.close()));
   }
 
   async #actor(): Promise<Actor> {
@@ -106,7 +106,7 @@ export class Actor {
   constructor(coordinator: Coordinator, key: KeyHash) {
     this.coordinator = coordinator;
     this.#key = key;
-    this.link = coordinator.connect({ namespace: 'contract', receive: message => void this.messages.push(message) });
+    this.link = coordinator.connect({ namespace: 'contract', receive: (message) => void this.messages.push(message) });
     this.id = this.newId();
   }
 
@@ -158,12 +158,12 @@ export class Actor {
 
   /** The messages that brought an outcome to this id. */
   outcomes(id = this.id): Extract<Message, { kind: 'settled' }>[] {
-    return this.messages.filter(message => message.kind === 'settled').filter(({ ids }) => ids.includes(id));
+    return this.messages.filter((message) => message.kind === 'settled').filter(({ ids }) => ids.includes(id));
   }
 
   /** The messages that told this id to claim. */
   wakes(id = this.id): Extract<Message, { kind: 'woken' }>[] {
-    return this.messages.filter(message => message.kind === 'woken').filter(({ ids }) => ids.includes(id));
+    return this.messages.filter((message) => message.kind === 'woken').filter(({ ids }) => ids.includes(id));
   }
 }
 
@@ -178,6 +178,9 @@ export function read(outcome: Outcome | undefined): string {
   if (outcome.kind === 'unshareable') return `unshareable ${outcome.why}`;
   return `${outcome.kind} ${Buffer.from(outcome.bytes).toString('latin1')}`;
 }
+
+/** 1,000 s of the server's clock in its microseconds: a token that it cannot reach by letting time pass. */
+export const FAR_AHEAD = 1_000_000_000;
 
 /** The parts of an `expect` that the clauses use. */
 export interface ContractExpect {
