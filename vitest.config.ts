@@ -1,7 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
 // Tests of one package see the sources of the others, so no build stands between an edit and a red test.
-const conditions = ['@oneflight/source', 'node', 'import', 'default'];
+// Never 'import' here: Node would apply it to require() too, and CommonJS packages would get modules.
+const conditions = ['@oneflight/source', 'node'];
 
 /** One project per kind of test (see CONTRIBUTING.md), so that each can be run and timed alone. */
 function project(name: string, testTimeout: number, serial = false) {
