@@ -78,7 +78,7 @@ function kindOf(binary: object): number {
   const prototype: unknown = Object.getPrototypeOf(binary);
   if (prototype === Buffer.prototype) return KINDS.indexOf('Buffer');
   const name = Object.prototype.toString.call(binary).slice(8, -1);
-  return isBuiltin(prototype, name) ? KINDS.findIndex(kind => kind === name) : -1;
+  return isBuiltin(prototype, name) ? KINDS.findIndex((kind) => kind === name) : -1;
 }
 
 function assemble(structure: string, segments: readonly Segment[]): Uint8Array {
@@ -170,7 +170,7 @@ function holdsItemsOnly(array: readonly unknown[]): boolean {
 function hasSymbol(value: object): boolean {
   const symbols = Object.getOwnPropertySymbols(value);
   if (symbols.length === 0) return false;
-  return symbols.some(symbol => symbol === Symbol.iterator || Object.prototype.propertyIsEnumerable.call(value, symbol));
+  return symbols.some((symbol) => symbol === Symbol.iterator || Object.prototype.propertyIsEnumerable.call(value, symbol));
 }
 
 function untravelable(error: unknown): PayloadError {
@@ -204,7 +204,7 @@ function decode(bytes: Uint8Array): unknown {
       { Binary: (number: unknown) => takeSegment(number, segments), BigInt: readBigInt },
       { operations: construction(structure.length) },
     );
-    if (segments.some(segment => segment !== undefined)) throw odd('binary data that nothing refers to');
+    if (segments.some((segment) => segment !== undefined)) throw odd('binary data that nothing refers to');
     return value;
   } catch (error) {
     if (error instanceof PayloadError) throw error;
@@ -278,8 +278,9 @@ function construction(structureLength: number): Partial<ParseOperations> {
       return defaultParseOperations.createSparseArray(length);
     },
     box: never,
+    fromStringValue: never,
+    // No view either: devalue wants one of these below it.
     fromArrayBuffer: never,
-    fromViewInfo: never,
   };
 }
 

@@ -44,10 +44,10 @@ function growth(bytes: Uint8Array): number {
 }
 
 const prototypes = [Object.prototype, Array.prototype, Map.prototype, Function.prototype];
-const namesBefore = prototypes.map(prototype => Reflect.ownKeys(prototype));
+const namesBefore = prototypes.map((prototype) => Reflect.ownKeys(prototype));
 
 afterEach(() => {
-  expect(prototypes.map(prototype => Reflect.ownKeys(prototype))).toEqual(namesBefore);
+  expect(prototypes.map((prototype) => Reflect.ownKeys(prototype))).toEqual(namesBefore);
 });
 
 describe('bytes that encode did not make', () => {
@@ -75,7 +75,7 @@ describe('bytes that encode did not make', () => {
     ['a segment numbered by itself', forge('[["Binary",0]]', { entries: [[0, 8]], tail: eight })],
     ['an unknown kind', forge('[["Binary",1],1]', { entries: [[200, 8]], tail: eight })],
     ['a kind whose items do not fit', forge('[["Binary",1],1]', { entries: [[11, 7]], tail: eight.subarray(1) })],
-    ['no UTF-8', forge('[1]', { tail: Uint8Array.of(0xff, 0xfe) })],
+    ['no UTF-8', forge('["', { tail: Uint8Array.of(0xff, 0x22, 0x5d) })],
     ['no JSON', forge('[1')],
     ['a number that stands for nothing', forge('7')],
     ['a string', forge('"x"')],
@@ -114,6 +114,18 @@ describe('bytes that encode did not make', () => {
     expect(attempt(bytes)).toEqual({ refused: expect.stringMatching(/^the bytes received are not an encoded value: they hold /) });
   });
 
+  it('are refused for their lengths before anything is made of them', () => {
+    const lying: readonly Forged[] = [
+      { count: 4_294_967_295 },
+      { count: 30_000_000 },
+      { entries: [[0, 4_294_967_295]] },
+      { entries: [[0, 3]] },
+      { entries: Array.from({ length: 2 }, () => [0, 2_147_483_648] as const) },
+    ];
+    for (const forged of lying)
+      expect(attempt(forge('[1]', forged))).toEqual({ refused: expect.stringContaining('fewer bytes than their header says') });
+  });
+
   it('are refused without quoting them', () => {
     for (const structure of ['hunter2', '[["hunter2",1]]', '[["RegExp","(hunter2"]]', '[["Date","hunter2"]]']) {
       expect(attempt(forge(structure))).toEqual({ refused: expect.not.stringContaining('hunter2') });
@@ -143,7 +155,7 @@ describe('bytes that encode did not make', () => {
     const samples = [
       { rows: [{ id: 1n, at: new Date(0), tags: new Set(['a']), blob: Buffer.from('seat') }], index: new Map([[1, /x/g]]) },
       [undefined, Number.NaN, -0, Array(2), new Float64Array(2), 'text', Object.create(null)],
-    ].map(value => defaultCodec.encode(value));
+    ].map((value) => defaultCodec.encode(value));
     const sample = fc.constantFrom(...samples);
     const mutated = fc.tuple(sample, fc.array(fc.tuple(fc.nat(400), fc.nat(255)), { minLength: 1, maxLength: 4 })).map(([bytes, edits]) => {
       const copy = new Uint8Array(bytes);
@@ -172,7 +184,7 @@ describe('bytes that encode did not make', () => {
       '4294967295',
       '"constructor"',
     );
-    const structure = fc.array(token, { maxLength: 20 }).map(tokens => forge(`[${tokens.join('')}]`));
+    const structure = fc.array(token, { maxLength: 20 }).map((tokens) => forge(`[${tokens.join('')}]`));
     const reference = fc.integer({ min: -8, max: 9 });
     const tag = fc.constantFrom('Map', 'Set', 'null', 'Binary', 'BigInt', 'Date', 'Object', 'RegExp', 'Uint8Array', '__proto__');
     const members = fc.array(reference, { maxLength: 4 });
@@ -182,11 +194,11 @@ describe('bytes that encode did not make', () => {
       fc.tuple(tag, members).map(([name, rest]) => [name, ...rest]),
       fc.dictionary(fc.constantFrom('a', '__proto__', 'constructor', 'prototype'), reference, { noNullPrototype: true }),
     );
-    const listed = fc.array(cell, { minLength: 9, maxLength: 9 }).map(list => forge(JSON.stringify(list)));
+    const listed = fc.array(cell, { minLength: 9, maxLength: 9 }).map((list) => forge(JSON.stringify(list)));
     const hostile = fc.oneof(mutated, structure, listed, fc.uint8Array({ maxLength: 64 }));
     let refused = 0;
     fc.assert(
-      fc.property(hostile, bytes => {
+      fc.property(hostile, (bytes) => {
         if ('refused' in attempt(bytes)) refused += 1;
         return Reflect.get({}, 'polluted') === undefined && Object.keys(Object.prototype).length === 0;
       }),

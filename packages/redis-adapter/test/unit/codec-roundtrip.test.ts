@@ -15,10 +15,10 @@ const withAll = {
 } as const;
 
 /** Anything that travels: what fast-check calls anything (without own keys `__proto__`), and binary in all its forms. */
-const anything = fc.anything({ ...withAll, key: fc.string({ unit: 'binary' }).filter(key => key !== '__proto__') });
+const anything = fc.anything({ ...withAll, key: fc.string({ unit: 'binary' }).filter((key) => key !== '__proto__') });
 const binary = fc
   .uint8Array({ maxLength: 40 })
-  .chain(bytes =>
+  .chain((bytes) =>
     fc.constantFrom<unknown>(
       Buffer.from(bytes),
       new Uint8Array(bytes).buffer,
@@ -26,7 +26,7 @@ const binary = fc
       Buffer.from(bytes).subarray(1),
     ),
   );
-const unpaired = fc.array(fc.integer({ min: 0xd7f0, max: 0xe010 })).map(units => String.fromCharCode(...units));
+const unpaired = fc.array(fc.integer({ min: 0xd7f0, max: 0xe010 })).map((units) => String.fromCharCode(...units));
 const value = fc.oneof(
   anything,
   fc.array(fc.oneof(anything, binary, unpaired)),
@@ -43,7 +43,7 @@ function portrait(of: unknown): readonly unknown[] {
   if (isAnyArrayBuffer(of)) return [name, Buffer.from(of).toString('hex')];
   if (ArrayBuffer.isView(of)) return [name, Buffer.from(of.buffer, of.byteOffset, of.byteLength).toString('hex')];
   if (of instanceof Date) return [name, String(of.getTime())];
-  if (of instanceof Map) return [name, ...[...of].map(entry => entry.map(portrait))];
+  if (of instanceof Map) return [name, ...[...of].map((entry) => entry.map(portrait))];
   if (of instanceof Set) return [name, ...[...of].map(portrait)];
   const length = Array.isArray(of) ? of.length : 0;
   return [name, length, ...Object.entries(of).map(([key, item]) => [portrait(key), portrait(item)])];
@@ -52,7 +52,7 @@ function portrait(of: unknown): readonly unknown[] {
 describe('the default codec', () => {
   it('gives back what it was given, in the same order, and writes it the same way again', () => {
     fc.assert(
-      fc.property(value, original => {
+      fc.property(value, (original) => {
         const bytes = defaultCodec.encode(original);
         const crossed = defaultCodec.decode(bytes);
         expect(portrait(crossed)).toStrictEqual(portrait(original));
