@@ -3,6 +3,7 @@ import type { Codec } from './codec.js';
 import type { Claim, CoordinatorLink, CoordinatorTimings, FlightId, KeyHash, Outcome, Renewal } from './coordinator.js';
 import { CoordinatorError } from './errors.js';
 import type { Floors } from './floors.js';
+import type { Pulse } from './pulse.js';
 
 /** A settle that is not acknowledged is sent this many times; after that the followers' rechecks find the lease ended. */
 const SETTLES_MAX = 4;
@@ -11,6 +12,7 @@ const SETTLES_MAX = 4;
 export interface ClaimantHost {
   readonly clock: Clock;
   readonly floors: Floors;
+  readonly pulse: Pulse;
   /** Takes over an operation that nobody waits for; `close` waits for it. It never rejects. */
   background(operation: Promise<void>): void;
   count(what: 'settlesLost' | 'releasesLost'): void;
@@ -40,6 +42,7 @@ export class Claimant {
   async claim(min: number, takeover: boolean): Promise<Claim> {
     const floor = this.#host.floors.get(this.#holder.key);
     const claim = await this.#link.claim({ ...this.#holder, min, floor, takeover });
+    this.#host.pulse.heard();
     this.#learn(claim.floor);
     return claim;
   }
@@ -82,7 +85,7 @@ export class Claimant {
   }
 
   #limited<R>(operation: Promise<R>): Promise<R> {
-    return withLimit(operation, this.#host.clock, this.timings.commandTimeoutMs);
+    return withLimit(operation, this.#host.pulse, this.timings.commandTimeoutMs);
   }
 
   #pause(delayMs: number): Promise<void> {
@@ -92,13 +95,14 @@ export class Claimant {
   }
 }
 
-/** Core's own limit on an operation: a coordinator may never answer. @throws CoordinatorError `timeout` */
-export function withLimit<R>(operation: Promise<R>, clock: Clock, limitMs: number): Promise<R> {
+/** Core's own limit on an operation: a coordinator may never answer. @throws CoordinatorError */
+export function withLimit<R>(operation: Promise<R>, pulse: Pulse, silenceMs: number): Promise<R> {
   return new Promise((resolve, reject) => {
-    const timer = clock.setTimer(() => reject(new CoordinatorError('timeout', `the coordinator did not answer within ${limitMs} ms`)), limitMs);
+    const timer = pulse.afterSilence(silenceMs, () => reject(silent(silenceMs)));
     operation.then(
       (result) => {
         timer.cancel();
+        pulse.heard();
         resolve(result);
       },
       (error: unknown) => {
@@ -107,6 +111,11 @@ export function withLimit<R>(operation: Promise<R>, clock: Clock, limitMs: numbe
       },
     );
   });
+}
+
+/** What it is called when no answer came. */
+export function silent(silenceMs: number): CoordinatorError {
+  return new CoordinatorError('timeout', `the coordinator did not answer within ${silenceMs} ms`);
 }
 
 /** Whatever a coordinator throws is trouble with the coordinator, never the caller's. */

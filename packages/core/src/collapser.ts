@@ -21,6 +21,7 @@ import {
   type RunOptions,
 } from './options.js';
 import { PresenceWatch } from './presence.js';
+import { Pulse } from './pulse.js';
 import { LoadStack } from './reentrancy.js';
 import { Counters, type CollapserStats } from './stats.js';
 import type { FlightResult, Source, Waiter } from './waiters.js';
@@ -88,6 +89,8 @@ class ProcessCollapser implements Collapser, FlightHost {
   readonly random: () => number;
   readonly link: CoordinatorLink | undefined;
   readonly presence: PresenceWatch | undefined;
+  opening: Promise<void> | undefined;
+  readonly pulse: Pulse;
   readonly floors = new Floors();
   readonly loads = new LoadStack<Flight>();
   readonly #observes: boolean;
@@ -110,12 +113,16 @@ class ProcessCollapser implements Collapser, FlightHost {
     const { name = 'default', coordinator, mode = 'collapse', limits, defaults } = options;
     this.name = name;
     this.clock = options.clock ?? coordinator?.clock ?? systemClock;
+    this.pulse = new Pulse(this.clock);
     this.random = options.random ?? Math.random;
     this.#observes = mode === 'observe';
     this.#defaults = callOptions(defaults, RUN_DEFAULTS);
     this.#limits = { ...LIMIT_DEFAULTS, ...limits };
     this.link = this.#observes ? undefined : coordinator?.connect({ namespace: name, receive: (message) => this.#receive(message) });
-    this.presence = this.link?.absent === undefined ? undefined : new PresenceWatch(this.clock, this.link);
+    this.opening = this.link?.opening?.then(() => {
+      this.opening = undefined;
+    });
+    this.presence = this.link?.absent === undefined ? undefined : new PresenceWatch(this.clock, this.link, this.pulse);
   }
 
   run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T> {
@@ -286,6 +293,7 @@ class ProcessCollapser implements Collapser, FlightHost {
   // ---- Messages and invalidation ------------------------------------------------------------------------------------
 
   #receive(message: Message): void {
+    if (message.kind !== 'deaf') this.pulse.heard();
     switch (message.kind) {
       case 'settled':
       case 'woken':
@@ -323,7 +331,7 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   /** An invalidation that is executed twice does no harm, so it is sent again when its reply does not come. */
   async #invalidateRemotely(link: CoordinatorLink, key: KeyHash): Promise<number> {
-    const send = (): Promise<number> => withLimit(link.invalidate({ key }), this.clock, link.timings.commandTimeoutMs);
+    const send = (): Promise<number> => withLimit(link.invalidate({ key }), this.pulse, link.timings.commandTimeoutMs);
     try {
       return await send();
     } catch (error) {

@@ -32,6 +32,12 @@ export interface CoordinatorLink {
   readonly timings: CoordinatorTimings;
   /** How values travel unless a call brings a codec of its own. */
   readonly codec: Codec;
+  /**
+   * While the first attempt to connect is under way: resolves when the link can be used or is known to be out of reach.
+   * Flights wait for it before their first claim, so that a replica which has just started does not load alone. It has a
+   * limit of its own, and never rejects.
+   */
+  readonly opening?: Promise<void>;
   /** Asks to lead. Safe to send again with the same id. */
   claim(request: ClaimRequest): Promise<Claim>;
   /** Extends the lease, or finds it lost. */

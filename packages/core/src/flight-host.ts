@@ -13,6 +13,8 @@ export type Counted = 'loads' | 'loadErrors' | 'takeovers' | 'unreadableOutcomes
 export interface FlightHost extends ClaimantHost {
   /** Absent: collapse inside this process only. */
   readonly link: CoordinatorLink | undefined;
+  /** Present while the first attempt to reach the coordinator is under way. */
+  readonly opening: Promise<void> | undefined;
   /** Absent where presence cannot be seen. */
   readonly presence: PresenceWatch | undefined;
   readonly loads: LoadStack<Flight>;

@@ -1,8 +1,8 @@
-import { asCoordinatorError, Claimant } from './claimant.js';
+import { asCoordinatorError, Claimant, silent } from './claimant.js';
 import type { Timer } from './clock.js';
 import type { Claim, FlightId, KeyHash, Outcome } from './coordinator.js';
 import { decodeError, encodeError } from './error-codec.js';
-import { CoordinatorError } from './errors.js';
+import type { CoordinatorError } from './errors.js';
 import type { FlightHost } from './flight-host.js';
 import type { CanonicalKey } from './key.js';
 import { Load, type LoadEnd } from './load.js';
@@ -75,6 +75,7 @@ export class Flight {
   /** Runs the flight to its end. Never rejects. */
   async fly(): Promise<void> {
     try {
+      if (this.#host.opening !== undefined) await this.#host.opening;
       let turn = this.#claimant === undefined ? soloTurn('leader') : await this.#elect(this.#claimant);
       while (turn !== undefined) turn = await this.#takeTurn(turn);
       await this.#solosEnded();
@@ -170,14 +171,14 @@ export class Flight {
     }
   }
 
-  /** Sends a claim, once more with the same id when half the time is over, and gives up when all of it is. */
+  /** Sends a claim, once more with the same id after half of the silence that means trouble, and gives up after all of it. */
   #ask(claimant: Claimant, takeover: boolean): void {
-    const half = claimant.timings.commandTimeoutMs / 2;
+    const { commandTimeoutMs } = claimant.timings;
     this.#phase = 'asking';
     this.#claim(claimant, takeover);
-    this.#after(half, () => {
+    this.#afterSilence(commandTimeoutMs / 2, () => {
       this.#claim(claimant, takeover);
-      this.#after(half, () => this.#unanswered(new CoordinatorError('timeout', 'the coordinator did not answer a claim in time')));
+      this.#afterSilence(commandTimeoutMs / 2, () => this.#unanswered(silent(commandTimeoutMs)));
     });
   }
 
@@ -449,6 +450,11 @@ export class Flight {
   #after(delayMs: number, callback: () => void): void {
     this.#timer?.cancel();
     this.#timer = this.#host.clock.setTimer(callback, delayMs);
+  }
+
+  #afterSilence(silenceMs: number, callback: () => void): void {
+    this.#timer?.cancel();
+    this.#timer = this.#host.pulse.afterSilence(silenceMs, callback);
   }
 }
 

@@ -2,6 +2,7 @@ import type { Clock, Timer } from './clock.js';
 import type { CoordinatorLink, FlightId } from './coordinator.js';
 import { withLimit } from './claimant.js';
 import type { Flight } from './flight.js';
+import type { Pulse } from './pulse.js';
 
 /** How often presence is looked at, in milliseconds; also how long a flight is followed before the first look. */
 const LOOK_MS = 100;
@@ -21,13 +22,15 @@ interface Watched {
 export class PresenceWatch {
   readonly #clock: Clock;
   readonly #link: CoordinatorLink;
+  readonly #pulse: Pulse;
   readonly #watched = new Map<Flight, Watched>();
   #timer: Timer | undefined;
   #looking = false;
 
-  constructor(clock: Clock, link: CoordinatorLink) {
+  constructor(clock: Clock, link: CoordinatorLink, pulse: Pulse) {
     this.#clock = clock;
     this.#link = link;
+    this.#pulse = pulse;
   }
 
   watch(flight: Flight, leader: FlightId): void {
@@ -51,7 +54,7 @@ export class PresenceWatch {
     this.#looking = true;
     const leaders = [...new Set(Array.from(this.#watched.values(), (watched) => watched.leader))];
     try {
-      const answers = (await withLimit(this.#absent(leaders), this.#clock, this.#link.timings.commandTimeoutMs)) ?? [];
+      const answers = (await withLimit(this.#absent(leaders), this.#pulse, this.#link.timings.commandTimeoutMs)) ?? [];
       this.#note(new Set(leaders.filter((_, index) => answers[index] === true)));
     } catch {
       // Out of reach: the rechecks of the flights find that out for themselves.
