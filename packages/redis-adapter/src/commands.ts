@@ -73,6 +73,6 @@ type Values<N extends string, V> = Readonly<Record<NoInfer<N>, V>>;
 interface Queued {
   readonly name: string;
   readonly args: readonly Argument[];
-  resolve(reply: unknown): void;
-  reject(error: CoordinatorError): void;
+  readonly resolve: (reply: unknown) => void;
+  readonly reject: (error: CoordinatorError) => void;
 }

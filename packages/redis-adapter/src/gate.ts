@@ -73,6 +73,6 @@ export class Gate {
 }
 
 interface Waiting {
-  resolve(): void;
-  reject(error: CoordinatorError): void;
+  readonly resolve: () => void;
+  readonly reject: (error: CoordinatorError) => void;
 }

@@ -27,7 +27,7 @@ export function redisCoordinator(options: RedisCoordinatorOptions): Coordinator 
 }
 
 /** One session for all who are in at the same time; the last one out closes it. */
-function sharedSession(options: ResolvedOptions): () => { readonly session: Session; leave(): Promise<void> } {
+function sharedSession(options: ResolvedOptions): () => { readonly session: Session; readonly leave: () => Promise<void> } {
   let current: { readonly session: Session; users: number } | undefined;
   return () => {
     const mine = (current ??= { session: new Session(options), users: 0 });

@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Coordinator } from '@oneflight/core';
 import { coordinatorContract } from '@oneflight/core/testing';
+import { startRedis, type TestServer } from '@oneflight/testkit';
 import { Redis, type RedisOptions } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
 
-let server: RedisServer;
+let server: TestServer;
 let client: Redis;
 let clauses = 0;
 
@@ -54,7 +54,7 @@ for (const protocol of [2, 3] as const) {
 class Process extends Redis {
   readonly #connections: Redis[] = [];
 
-  constructor({ port }: RedisServer, protocol: 2 | 3) {
+  constructor({ port }: TestServer, protocol: 2 | 3) {
     super({ host: '127.0.0.1', port, protocol, lazyConnect: true });
   }
 

@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { freePort, startRedis, type TestServer } from '@oneflight/testkit';
 import { Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
 import type { RedisCoordinatorOptions } from '../../src/options.js';
 import { claimOf, joinReplica, type TestReplica } from '../support/replica.js';
-import { freePort, type RedisServer, startRedis } from '../support/redis-server.js';
 
 let port: number;
-let servers: RedisServer[];
+let servers: TestServer[];
 let replicas: TestReplica[];
 
 beforeEach(async () => {
@@ -50,7 +50,7 @@ test('a restart of the server is heard, and claims work again on a server that k
   const b = join();
   expect(await a.link.claim(claimOf('k', a.id(1)))).toMatchObject({ role: 'leader' });
   expect(await b.link.claim(claimOf('k', b.id(1)))).toMatchObject({ role: 'follower' });
-  await server.stop();
+  await server.kill9();
   await Promise.all([a.hear('deaf'), b.hear('deaf')]);
   await start();
   await Promise.all([a.hear('listening'), b.hear('listening')]);
@@ -89,14 +89,14 @@ test('a frozen server makes operations time out, a silent subscriber is found, a
   const server = await start();
   const { link, id, hear, heard } = join();
   await link.claim(claimOf('k', id(1)));
-  process.kill(server.pid, 'SIGSTOP');
+  server.pause();
   try {
     await expect(link.claim(claimOf('k', id(1)))).rejects.toMatchObject({ reason: 'timeout' });
     await hear('deaf');
     await expect(link.claim(claimOf('k', id(1)))).rejects.toMatchObject({ reason: 'unavailable' });
     expect(heard.map(({ kind }) => kind)).toEqual(['deaf']);
   } finally {
-    process.kill(server.pid, 'SIGCONT');
+    server.resume();
   }
   await hear('listening');
   expect(await claimOnce(link, id(2), 'other')).toMatchObject({ role: 'leader' });
@@ -106,9 +106,9 @@ test('a claim whose reply was late finds its own lease when it is sent again', a
   const server = await start();
   const { link, id } = join();
   await link.claim(claimOf('warm', id(0)));
-  process.kill(server.pid, 'SIGSTOP');
+  server.pause();
   await expect(link.claim(claimOf('k', id(1)))).rejects.toMatchObject({ reason: 'timeout' });
-  process.kill(server.pid, 'SIGCONT');
+  server.resume();
   expect(await claimOnce(link, id(1))).toMatchObject({ role: 'leader' });
   expect(await link.claim(claimOf('k', id(2)))).toMatchObject({ role: 'follower', flightId: id(1) });
 });
@@ -116,7 +116,7 @@ test('a claim whose reply was late finds its own lease when it is sent again', a
 /** A test that waits for such a time-out fails by its own limit. */
 const PATIENT = { leaseMs: 600_000, retainMs: 600_000, commandTimeoutMs: 300_000 };
 
-async function start(): Promise<RedisServer> {
+async function start(): Promise<TestServer> {
   const server = await startRedis({ port });
   servers.push(server);
   return server;

@@ -1,13 +1,13 @@
 import { channel } from 'node:diagnostics_channel';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { startRedis, type TestServer } from '@oneflight/testkit';
 import { Redis, type RedisOptions } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
 import type { RedisCoordinatorOptions } from '../../src/options.js';
 import { claimOf, joinReplica, type TestReplica } from '../support/replica.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
 
-let server: RedisServer;
+let server: TestServer;
 let admin: Redis;
 let prefix: string;
 let joined: TestReplica[] = [];
@@ -114,7 +114,7 @@ test('claims of one tick share a write, and none waits for the replies to earlie
   const { link, id } = join({ redis });
   await link.claim(claimOf('warm', id(0)));
   const writes = redis.recordWrites();
-  process.kill(server.pid, 'SIGSTOP');
+  server.pause();
   try {
     const claims = [1, 2, 3, 4].map((at) => link.claim(claimOf(`k${at}`, id(at))));
     await nextTurn();
@@ -124,10 +124,10 @@ test('claims of one tick share a write, and none waits for the replies to earlie
     await nextTurn();
     await nextTurn();
     expect(writes).toHaveLength(2);
-    process.kill(server.pid, 'SIGCONT');
+    server.resume();
     expect((await Promise.all([...claims, later])).map(({ role }) => role)).toEqual(['leader', 'leader', 'leader', 'leader', 'leader']);
   } finally {
-    process.kill(server.pid, 'SIGCONT');
+    server.resume();
   }
 });
 

@@ -1,11 +1,11 @@
 import type { Claim, Coordinator, Outcome } from '@oneflight/core';
+import { startRedis, type TestServer } from '@oneflight/testkit';
 import { Redis } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
 import { claimOf, joinReplica, type TestReplica } from '../support/replica.js';
-import { type RedisServer, startRedis } from '../support/redis-server.js';
 
-let server: RedisServer;
+let server: TestServer;
 let client: Redis;
 let prefix: string;
 let coordinator: Coordinator;

@@ -5,9 +5,9 @@ export interface TestReplica {
   readonly link: CoordinatorLink;
   readonly heard: Message[];
   /** The n-th id of this replica. */
-  id(sequence: number): string;
+  readonly id: (sequence: number) => string;
   /** Resolves with the first message of a kind, also when it came before. */
-  hear<K extends Message['kind']>(kind: K): Promise<Extract<Message, { kind: K }>>;
+  readonly hear: <K extends Message['kind']>(kind: K) => Promise<Extract<Message, { kind: K }>>;
 }
 
 export function joinReplica(coordinator: Coordinator, namespace = 'test'): TestReplica {
