@@ -12,7 +12,7 @@ import { promptNetwork, type Network } from './network.js';
  * Several replicas in one process: each `coordinator()` is one, and all of them share a server that follows the same
  * protocol as the one in Redis. Time is a manual clock unless another is given, so a test decides what happens when.
  */
-export function memoryHub(options?: Omit<MemoryHubOptions, 'clock'>): MemoryHub<ManualClock>;
+export function memoryHub(options?: Omit<MemoryHubOptions, 'clock'>): MemoryHub;
 export function memoryHub<C extends Clock>(options: MemoryHubOptions & { readonly clock: C }): MemoryHub<C>;
 export function memoryHub(options: MemoryHubOptions = {}): MemoryHub<Clock> {
   const { clock = new ManualClock(), network = promptNetwork, codec = memoryCodec, inlineBytesMax = 8_192, ...timings } = options;

@@ -39,11 +39,11 @@ export class Stage {
     this.expect = expect;
   }
 
-  /** So many replicas, each connected and listening. */
-  async actors<const Names extends readonly string[]>(...names: Names): Promise<{ [Name in Names[number]]: Actor }> {
-    const cast = await Promise.all(names.map(async (name) => [name, await this.#actor()] as const));
-    // Every name has its actor, by construction; Object.fromEntries cannot say so.
-    return Object.fromEntries(cast) as { [Name in Names[number]]: Actor };
+  /** A replica for each name, connected and listening. */
+  async actors<Name extends string>(...names: readonly Name[]): Promise<Record<Name, Actor>> {
+    const cast = Object.fromEntries(await Promise.all(names.map(async (name) => [name, await this.#actor()] as const)));
+    if (!hasAll(cast, names)) throw new Error('an actor is missing');
+    return cast;
   }
 
   /** Waits for messages that are due. Fails when they do not come. */
@@ -85,6 +85,7 @@ export class Stage {
   async #actor(): Promise<Actor> {
     const actor = new Actor(this.#server.coordinator(), this.key);
     this.#actors.push(actor);
+    await actor.link.opening;
     // A claim is executed only once the replica listens, so after it nothing can be missed.
     const warmUp = { key: newKey(), id: actor.newId() };
     await actor.link.claim({ ...warmUp, min: 0, floor: 0, takeover: false });
@@ -199,6 +200,10 @@ export interface ContractExpect {
 /** The hash of a key that nobody else uses. */
 export function newKey(): KeyHash {
   return randomBytes(32).toString('base64url');
+}
+
+function hasAll<Name extends string>(cast: Readonly<Record<string, Actor>>, names: readonly Name[]): cast is Record<Name, Actor> {
+  return names.every((name) => Object.hasOwn(cast, name));
 }
 
 function describeClaim(claim: Claim): string {
