@@ -37,7 +37,7 @@ export async function startPostgres(): Promise<PostgresServer> {
 
 async function startIn(folder: string): Promise<PostgresServer> {
   const user = await serverUser();
-  if ('uid' in user) await chown(folder, user.uid, user.gid);
+  if (user.uid !== undefined) await chown(folder, user.uid, user.gid);
   const programs = await programsFor(user, folder);
   const password = randomBytes(12).toString('hex');
   const data = await initialise(programs, folder, password, user);
@@ -56,7 +56,8 @@ async function startIn(folder: string): Promise<PostgresServer> {
   };
 }
 
-type ServerUser = { readonly uid: number; readonly gid: number } | Record<never, never>;
+/** Empty: this process's own. */
+type ServerUser = { readonly uid: number; readonly gid: number } | { readonly uid?: never };
 
 /** PostgreSQL refuses to run as root. `nobody` is there on every system, so no user needs to be made. */
 async function serverUser(): Promise<ServerUser> {
@@ -69,7 +70,7 @@ async function serverUser(): Promise<ServerUser> {
 /** The folder with initdb and postgres; a copy where the one in node_modules lies under a folder that `user` may not enter. */
 async function programsFor(user: ServerUser, folder: string): Promise<string> {
   const native = nativeFolder();
-  if (!('uid' in user) || (await othersMayEnter(native))) return join(native, 'bin');
+  if (user.uid === undefined || (await othersMayEnter(native))) return join(native, 'bin');
   const copy = join(folder, 'native');
   await cp(native, copy, { recursive: true, verbatimSymlinks: true });
   return join(copy, 'bin');
@@ -92,7 +93,7 @@ async function initialise(programs: string, folder: string, password: string, us
   const passwordFile = join(folder, 'password');
   await mkdir(data, { mode: 0o700 });
   await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
-  if ('uid' in user) await Promise.all([data, passwordFile].map((path) => chown(path, user.uid, user.gid)));
+  if (user.uid !== undefined) await Promise.all([data, passwordFile].map((path) => chown(path, user.uid, user.gid)));
   const args = [
     `--pgdata=${data}`,
     '--auth=scram-sha-256',

@@ -107,9 +107,9 @@ async function ping(port: number): Promise<boolean> {
   socket.once('timeout', () => socket.destroy(new Error('no answer')));
   try {
     socket.write('PING\r\n');
-    const [reply] = await once(socket, 'data');
+    const replies: unknown[] = await once(socket, 'data');
     // A server that asks for a password is up as well; one that says LOADING is not.
-    return /^(\+PONG|-NOAUTH)/.test(String(reply));
+    return /^(\+PONG|-NOAUTH)/.test(String(replies[0]));
   } finally {
     socket.destroy();
   }
