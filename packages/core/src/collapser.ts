@@ -284,10 +284,18 @@ class ProcessCollapser implements Collapser, FlightHost {
   unreached(error: CoordinatorError): void {
     if (this.#isDegraded) return;
     this.#isDegraded = true;
-    process.emitWarning(`oneflight '${this.name}': ${error.message}. Calls go on, collapsed inside this process only, until it answers again`, {
-      type: 'OneflightWarning',
-      code: 'ONEFLIGHT_DEGRADED',
-    });
+    this.#warn('ONEFLIGHT_DEGRADED', `${error.message}. Calls go on, collapsed inside this process only, until it answers again`);
+  }
+
+  untravelable(): void {
+    this.#counters.add('untravelable');
+    if (this.#counters.get('untravelable') > 1) return;
+    this.#warn('ONEFLIGHT_UNTRAVELABLE', 'a loader returned a value that cannot travel to other replicas, so each of them loads it too. Return plain data (no class instances or functions), or give a codec');
+  }
+
+  /** For what its operator should know, said once and not per call. */
+  #warn(code: string, message: string): void {
+    process.emitWarning(`oneflight '${this.name}': ${message}`, { type: 'OneflightWarning', code });
   }
 
   // ---- Messages and invalidation ------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ export interface FlightHost extends ClaimantHost {
   ended(flight: Flight): void;
   answered(waiter: Waiter, source: Source | 'error'): void;
   gaveUp(waiter: Waiter, why: 'timeout' | 'aborted'): void;
+  /** A value could not be encoded: the other replicas load for themselves. */
+  untravelable(): void;
   /** The coordinator answered. */
   reached(): void;
   /** The coordinator is out of reach and a flight goes on without it. */

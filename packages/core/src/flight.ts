@@ -274,7 +274,7 @@ export class Flight {
         return undefined;
       case 'error':
         this.#failAll(end.error);
-        this.#settle(turn, (claimant) => ({ kind: 'error', bytes: encodeError(end.error, { codec: codecOf(leader, claimant) }) }));
+        this.#settle(turn, (claimant) => ({ kind: 'error', bytes: encodeError(end.error, { codec: claimant.codec }) }));
         return undefined;
     }
   }
@@ -353,7 +353,7 @@ export class Flight {
     if (outcome.kind === 'unshareable') return this.#takeNothing(outcome.why);
     if (outcome.kind === 'error') {
       this.#leave();
-      this.#failAll(decodeError(outcome.bytes, { codec: codecOf(first, claimant), flightId: this.id }));
+      this.#failAll(decodeError(outcome.bytes, { codec: claimant.codec, flightId: this.id }));
       return undefined;
     }
     let value: unknown;
@@ -404,7 +404,16 @@ export class Flight {
   #settle(turn: Turn, encode: (claimant: Claimant) => Outcome): void {
     const claimant = this.#claimant;
     if (claimant === undefined || turn.token === undefined) this.#giveBack(turn);
-    else claimant.settle(turn.token, encoded(() => encode(claimant)));
+    else claimant.settle(turn.token, this.#encoded(() => encode(claimant)));
+  }
+
+  #encoded(encode: () => Outcome): Outcome {
+    try {
+      return encode();
+    } catch {
+      this.#host.untravelable();
+      return { kind: 'unshareable', why: 'untravelable' };
+    }
   }
 
   /** Gives up what this flight holds, or may hold, at the coordinator. */
@@ -464,14 +473,6 @@ function soloTurn(source: Turn['source']): Turn {
 
 function codecOf(waiter: Waiter | undefined, claimant: Claimant) {
   return waiter?.options.codec ?? claimant.codec;
-}
-
-function encoded(encode: () => Outcome): Outcome {
-  try {
-    return encode();
-  } catch {
-    return { kind: 'unshareable', why: 'untravelable' };
-  }
 }
 
 function sharesError(leader: Waiter, error: unknown): boolean {

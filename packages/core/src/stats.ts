@@ -41,6 +41,8 @@ export interface Totals {
   takeovers: number;
   /** `mode: 'observe'`: calls that would not have loaded. */
   wouldCollapse: number;
+  /** Loads here whose value could not be encoded for other replicas. */
+  untravelable: number;
   /** Messages that could not be used. */
   rejectedMessages: number;
   /** Outcomes of other replicas that could not be decoded. */
@@ -67,6 +69,7 @@ export class Counters {
     loadErrors: 0,
     takeovers: 0,
     wouldCollapse: 0,
+    untravelable: 0,
     rejectedMessages: 0,
     unreadableOutcomes: 0,
     settlesLost: 0,
@@ -75,6 +78,10 @@ export class Counters {
 
   add(total: keyof Totals): void {
     this.#totals[total]++;
+  }
+
+  get(total: keyof Totals): number {
+    return this.#totals[total];
   }
 
   snapshot(now: Omit<CollapserStats, 'totals'>): CollapserStats {

@@ -67,7 +67,10 @@ describe('replicas that share a coordinator', () => {
     expect(loads).toBe(3);
   });
 
-  it('let the other replicas load for themselves at once when a value cannot travel', async () => {
+  it('let the other replicas load for themselves at once when a value cannot travel, and say so once', async () => {
+    const warnings: unknown[] = [];
+    const note = (warning: Error): void => void warnings.push(Reflect.get(warning, 'code'));
+    process.on('warning', note);
     const { replicas, settleDown } = start(3);
     const load = manualLoader<() => number>();
     const calls = replicas.flatMap((replica) => [replica.flight('k', load), replica.flight('k', load)]);
@@ -79,6 +82,9 @@ describe('replicas that share a coordinator', () => {
     for (const run of load.runs) run.end(() => 2);
     await settleDown();
     const results = await Promise.all(calls);
+    process.off('warning', note);
+    expect(warnings).toEqual(['ONEFLIGHT_UNTRAVELABLE']);
+    expect(replicas.map((replica) => replica.stats().totals.untravelable)).toEqual([1, 0, 0]);
     expect(results.map(({ source, value }) => `${source} ${value()}`)).toEqual(['leader 1', 'local 1', 'bypass 2', 'local 2', 'bypass 2', 'local 2']);
   });
 
