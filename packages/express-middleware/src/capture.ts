@@ -34,7 +34,7 @@ export interface CaptureOptions {
  */
 export function capture(options: CaptureOptions, handle: () => void): Promise<Captured | null> {
   return new Promise((resolve, reject) => {
-    const recorder = new Recorder(options);
+    const recorder = new Recorder(options, () => resolve(PRIVATE_ANSWER));
     intercept(options.response, recorder, () => resolve(recorder.result()), reject);
     handle();
   });
@@ -43,14 +43,16 @@ export function capture(options: CaptureOptions, handle: () => void): Promise<Ca
 /** Keeps what an answer consists of, for as long as it may be shared. */
 class Recorder {
   readonly #options: CaptureOptions;
+  readonly #onPrivate: () => void;
   readonly #before: ReadonlyMap<string, unknown>;
   readonly #chunks: Buffer[] = [];
   #bodyBytes = 0;
   #head: Head | undefined;
   #shared = true;
 
-  constructor(options: CaptureOptions) {
+  constructor(options: CaptureOptions, onPrivate: () => void) {
     this.#options = options;
+    this.#onPrivate = onPrivate;
     this.#before = new Map(Object.entries(options.response.getHeaders()).map(([name, value]) => [name, JSON.stringify(value)]));
   }
 
@@ -96,6 +98,7 @@ class Recorder {
     this.#shared = false;
     this.#chunks.length = 0;
     this.#options.context.unshareable();
+    this.#onPrivate(); // nobody waits for the rest, which may be a stream without an end
   }
 }
 

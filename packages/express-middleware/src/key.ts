@@ -12,15 +12,15 @@ export function requestKey(request: Request): readonly (string | null)[] {
 
 /** A hash of everything that may tell one user from another; null for a request without credentials. */
 function identityOf(request: Request): string | null {
-  const credentials = CREDENTIAL_HEADERS.map(name => request.headers[name] ?? null);
-  return credentials.every(value => value === null) ? null : digest(credentials);
+  const credentials = CREDENTIAL_HEADERS.map((name) => request.headers[name] ?? null);
+  return credentials.every((value) => value === null) ? null : digest(credentials);
 }
 
 const CREDENTIAL_HEADERS = ['authorization', 'cookie', 'proxy-authorization'] as const;
 
 /** A hash of the request headers that an answer depends on by its own word (`Vary`); names are lower-case and sorted. */
 export function variantOf(request: Request, names: readonly string[]): string {
-  return digest(names.map(name => [name, request.headers[name] ?? null]));
+  return digest(names.map((name) => [name, request.headers[name] ?? null]));
 }
 
 /** JSON keeps the parts apart: no two lists of values give the same text. */

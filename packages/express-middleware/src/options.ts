@@ -26,6 +26,6 @@ export function checkCollapseOptions(options: CollapseOptions): CheckedOptions {
 const BODY_BYTES_MAX_DEFAULT = 1_048_576;
 
 const CHECKS: Readonly<Record<string, OptionCheck>> = {
-  skip: value => (typeof value === 'function' ? undefined : 'a function of the request'),
+  skip: (value) => (typeof value === 'function' ? undefined : 'a function of the request'),
   limits: () => undefined,
 };

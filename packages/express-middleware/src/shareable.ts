@@ -12,7 +12,7 @@ export interface Head {
  */
 export function mayCollapse(request: Request): boolean {
   if (request.method !== 'GET' && request.method !== 'HEAD') return false;
-  if (OWN_BUSINESS.some(name => request.headers[name] !== undefined)) return false;
+  if (OWN_BUSINESS.some((name) => request.headers[name] !== undefined)) return false;
   if ((request.headers['content-length'] ?? '0') !== '0') return false;
   return !directives(request.headers['cache-control']).includes('no-store');
 }
@@ -23,7 +23,7 @@ const OWN_BUSINESS = ['range', 'if-range', 'if-match', 'if-unmodified-since', 'u
 export function mayShare({ status, headers }: Head): boolean {
   if (status !== 200) return false;
   if (headers.has('set-cookie') || headers.has('trailer')) return false;
-  if (CONTROLS.some(name => directives(headers.get(name)).some(directive => PRIVATE.has(directive)))) return false;
+  if (CONTROLS.some((name) => directives(headers.get(name)).some((directive) => PRIVATE.has(directive)))) return false;
   if (varyOf(headers).includes('*')) return false;
   return !text(headers.get('content-type')).startsWith('text/event-stream');
 }
@@ -35,15 +35,15 @@ const PRIVATE = new Set(['private', 'no-store']);
 export function varyOf(headers: Head['headers']): readonly string[] {
   const names = text(headers.get('vary'))
     .split(',')
-    .map(name => name.trim());
-  return [...new Set(names.filter(name => name !== ''))].sort();
+    .map((name) => name.trim());
+  return [...new Set(names.filter((name) => name !== ''))].sort();
 }
 
 /** `private="x-user"` counts as `private`: sharing the rest of the answer is not worth a mistake. */
 function directives(value: string | readonly string[] | undefined): readonly string[] {
   return text(value)
     .split(',')
-    .map(directive => directive.split('=')[0]?.trim() ?? '');
+    .map((directive) => directive.split('=')[0]?.trim() ?? '');
 }
 
 function text(value: string | readonly string[] | undefined): string {
