@@ -1,5 +1,5 @@
 import type { Redis, RedisOptions } from 'ioredis';
-import { Gate } from './gate.js';
+import { Gate, type Patience } from './gate.js';
 
 /**
  * One connection of our own, with the user's address and credentials and with settings that fail fast and reconnect for
@@ -12,9 +12,9 @@ export class Connection {
   #revival: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(template: Redis, what: string, patienceMs: number, overrides: RedisOptions = {}) {
+  constructor(template: Redis, what: string, patience: Patience, overrides: RedisOptions = {}) {
     this.redis = template.duplicate({ ...OWN_SETTINGS, ...overrides });
-    this.gate = new Gate(what, patienceMs);
+    this.gate = new Gate(what, patience);
     // Without a listener ioredis writes to the console; the gate reports what matters to those who ask.
     this.redis.on('error', (error: unknown) => {
       this.#lastError = error;
@@ -74,6 +74,8 @@ export class Connection {
 /** For promises whose failure somebody else reports. */
 export function ignore(): void {}
 
+/** How long one attempt to connect may take. */
+export const CONNECT_TIMEOUT_MS = 1_000;
 const RETRY_MS_MAX = 2_000;
 const DISCONNECT_TIMEOUT_MS = 200;
 
@@ -83,10 +85,8 @@ const DISCONNECT_TIMEOUT_MS = 200;
  */
 const OWN_SETTINGS: RedisOptions = Object.freeze({
   lazyConnect: true,
-  connectTimeout: 1_000,
+  connectTimeout: CONNECT_TIMEOUT_MS,
   disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-  // Runs only while a reply is due, so it does not end an idle connection.
-  socketTimeout: 2_000,
   maxRetriesPerRequest: 0,
   enableOfflineQueue: false,
   // Resubscribed by the subscriber, which has to know when the server has acknowledged it.

@@ -16,6 +16,7 @@ export class RedisLink implements CoordinatorLink {
   readonly inbox: string;
   readonly timings: CoordinatorTimings;
   readonly codec: Codec = defaultCodec;
+  readonly opening: Promise<void>;
   readonly #session: Session;
   readonly #options: ResolvedOptions;
   readonly #names: KeyNames;
@@ -34,6 +35,7 @@ export class RedisLink implements CoordinatorLink {
     this.#broadcast = names.broadcast(replica.namespace);
     this.#onClose = onClose;
     this.#subscription = session.subscriber.add(listenerOf(replica, [this.inbox, this.#broadcast], options.payloadBytesMax));
+    this.opening = Promise.all([session.opened(), this.#subscription.gate.settled()]).then(() => {});
   }
 
   /** Waits for the subscription: a follower that cannot hear would not know when to go on. */

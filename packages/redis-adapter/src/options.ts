@@ -16,7 +16,7 @@ export interface RedisCoordinatorOptions {
   readonly leaseMs?: number;
   /** How often a follower looks in case a wake-up was lost; it backs off to four times this. At least 10. @default 500 ms */
   readonly recheckMs?: number;
-  /** How long one command may take; slower counts as degraded. At least 1, less than `leaseMs`. @default 250 ms */
+  /** How long Redis may be silent while a reply is due; longer counts as degraded. At least 1, less than `leaseMs`. @default 250 ms */
   readonly commandTimeoutMs?: number;
   /** How long an outcome waits for those who were waiting for it; at least `recheckMs + commandTimeoutMs`. @default 10_000 ms */
   readonly retainMs?: number;

@@ -1,5 +1,5 @@
 import { type Connection, ignore } from './connection.js';
-import { Gate } from './gate.js';
+import { Gate, type Patience } from './gate.js';
 
 /**
  * The connection that messages arrive on, shared by all links. It subscribes again by itself after each reconnect and
@@ -7,15 +7,15 @@ import { Gate } from './gate.js';
  */
 export class Subscriber {
   readonly #connection: Connection;
-  readonly #patienceMs: number;
+  readonly #patience: Patience;
   readonly #subscriptions = new Set<Subscription>();
   readonly #heartbeat: NodeJS.Timeout;
   /** Counts connections, so that an acknowledgement which belongs to an earlier one is not believed. */
   #epoch = 0;
 
-  constructor(connection: Connection, patienceMs: number) {
+  constructor(connection: Connection, patience: Patience) {
     this.#connection = connection;
-    this.#patienceMs = patienceMs;
+    this.#patience = patience;
     const { redis } = connection;
     redis.on('ready', () => this.#subscribeAll());
     redis.on('close', () => this.#lost());
@@ -25,7 +25,7 @@ export class Subscriber {
 
   /** Begins to listen. The subscription's gate opens when the server has acknowledged all of its channels. */
   add(listener: Listener): Subscription {
-    const subscription = new Subscription(listener, new Gate('the subscription to Redis', this.#patienceMs));
+    const subscription = new Subscription(listener, new Gate('the subscription to Redis', this.#patience));
     this.#subscriptions.add(subscription);
     if (this.#connection.redis.status === 'ready') this.#subscribe(subscription);
     else if (this.#connection.gate.isShut) subscription.gate.shut(new Error('the last attempt to connect failed'));

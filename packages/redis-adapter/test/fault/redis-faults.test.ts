@@ -23,6 +23,7 @@ afterEach(async () => {
 
 test('without a server connecting throws nothing, claims are refused without waiting, and it works once the server is there', async () => {
   const { link, id, heard } = join(PATIENT);
+  await link.opening;
   // A claim that waited for its time-out would fail this test by the test's own limit.
   for (const at of [1, 2, 3]) await expect(link.claim(claimOf('k', id(at)))).rejects.toMatchObject({ reason: 'unavailable' });
   await expect(link.invalidate({ key: 'k' })).rejects.toMatchObject({ reason: 'unavailable' });
@@ -104,7 +105,8 @@ test('a frozen server makes operations time out, a silent subscriber is found, a
 
 test('a claim whose reply was late finds its own lease when it is sent again', async () => {
   const server = await start();
-  const { link, id } = join();
+  const { link, id } = join({ commandTimeoutMs: 50 });
+  await link.opening;
   await link.claim(claimOf('warm', id(0)));
   server.pause();
   await expect(link.claim(claimOf('k', id(1)))).rejects.toMatchObject({ reason: 'timeout' });

@@ -55,6 +55,12 @@ test('a coordinator whose links were all closed can be connected again', async (
   expect(await second.link.claim(claimOf('k', second.id(1)))).toMatchObject({ role: 'follower', flightId: first.id(1) });
 });
 
+test('a link says when it can be used', async () => {
+  const { link, id } = join();
+  await link.opening;
+  expect(await link.absent?.([id(1)])).toEqual([false]);
+});
+
 test('a closed link refuses each operation, and nothing of it keeps the process alive', async () => {
   const before = activeResources();
   const { link, id } = join();

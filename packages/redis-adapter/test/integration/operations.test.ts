@@ -179,6 +179,18 @@ test('a wake-up goes past waiters whose process is gone', async () => {
   expect((await b.hear('woken')).ids).toEqual([b.id(1)]);
 });
 
+test('the wake-up of a settle goes past waiters whose process is gone too', async () => {
+  const gone = joinReplica(coordinator);
+  const first = leader(await a.link.claim(claimOf('k', a.id(1))));
+  await a.link.release({ key: 'k', id: a.id(1) });
+  await a.link.claim(claimOf('k', a.id(2)));
+  await gone.link.claim(claimOf('k', gone.id(1)));
+  await b.link.claim(claimOf('k', b.id(1)));
+  await gone.link.close();
+  await a.link.settle({ key: 'k', id: a.id(2), token: first.fencingToken, outcome: value('old') });
+  expect((await b.hear('woken')).ids).toEqual([b.id(1)]);
+});
+
 test('failed attempts are counted until one settles', async () => {
   for (const attempt of [1, 2, 3]) {
     expect(leader(await a.link.claim(claimOf('k', a.id(attempt)))).attempt).toBe(attempt);
@@ -278,6 +290,13 @@ test('a leader whose process is gone is absent, and a takeover leads although it
   expect(await b.link.absent?.([gone.id(1), b.id(1)])).toEqual([true, false]);
   expect(await b.link.claim(claimOf('k', b.id(1), { min }))).toMatchObject({ role: 'follower' });
   expect(leader(await b.link.claim(claimOf('k', b.id(1), { min, takeover: true }))).fencingToken).toBeGreaterThan(min);
+});
+
+test('a takeover by a replica that hears nothing itself only follows', async () => {
+  const gone = joinReplica(coordinator);
+  await gone.link.claim(claimOf('k', gone.id(1)));
+  await gone.link.close();
+  expect(await b.link.claim(claimOf('k', 'unheard#1', { takeover: true }))).toMatchObject({ role: 'follower', flightId: gone.id(1) });
 });
 
 test('a takeover of a leader that is there only follows', async () => {
