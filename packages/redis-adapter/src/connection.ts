@@ -96,7 +96,6 @@ const OWN_SETTINGS: RedisOptions = Object.freeze({
   keyPrefix: '',
   readOnly: false,
   monitor: false,
-  stringNumbers: false,
   replyMapping: 'legacy' as const,
   showFriendlyErrorStack: false,
   retryStrategy: retryDelayMs,

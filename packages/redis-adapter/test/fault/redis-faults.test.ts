@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort, startRedis, type TestServer } from '@oneflight/testkit';
-import { Redis } from 'ioredis';
+import { connect } from 'node:net';
+import { AbstractConnector, Redis } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
 import type { RedisCoordinatorOptions } from '../../src/options.js';
@@ -59,6 +60,19 @@ test('a restart of the server is heard, and claims work again on a server that k
   expect(await claimOnce(a.link, a.id(2))).toMatchObject({ role: 'follower', flightId: b.id(1) });
   await b.link.release({ key: 'k', id: b.id(1) });
   expect((await a.hear('woken')).ids).toEqual([a.id(2)]);
+});
+
+test('a connector that fails before there is a socket is tried again, but not after close', async () => {
+  await start();
+  const attempts = { open: 0, closed: 0 };
+  const through = (name: keyof typeof attempts) => new Redis({ lazyConnect: true, Connector: failingFirst(port, () => (attempts[name] += 1)) });
+  const open = join({ redis: through('open') });
+  const closed = join({ redis: through('closed') });
+  await Promise.all([open.link.opening, closed.link.opening]);
+  await expect(closed.link.claim(claimOf('k', closed.id(1)))).rejects.toMatchObject({ reason: 'unavailable' });
+  await closed.link.close();
+  expect(await claimOnce(open.link, open.id(1))).toMatchObject({ role: 'leader' });
+  expect(attempts).toEqual({ open: 4, closed: 2 });
 });
 
 test('a subscriber that is killed alone says deaf and then listening, and hears again', async () => {
@@ -128,6 +142,25 @@ function join(options: Partial<RedisCoordinatorOptions> = {}): TestReplica {
   const replica = joinReplica(redisCoordinator({ redis: new Redis({ host: '127.0.0.1', port, lazyConnect: true }), ...options }));
   replicas.push(replica);
   return replica;
+}
+
+/** A connector whose first attempt fails without a socket, for each connection. */
+function failingFirst(to: number, attempt: () => void): typeof AbstractConnector {
+  return class extends AbstractConnector {
+    #attempts = 0;
+
+    constructor() {
+      super(100);
+    }
+
+    override async connect() {
+      attempt();
+      this.#attempts += 1;
+      if (this.#attempts === 1) throw new Error('no socket');
+      this.stream = connect({ host: '127.0.0.1', port: to });
+      return this.stream;
+    }
+  } as unknown as typeof AbstractConnector;
 }
 
 /** Claims as soon as the server can be reached, as core does for the next call after one that was degraded. */
