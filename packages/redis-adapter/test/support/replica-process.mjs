@@ -1,0 +1,87 @@
+// One replica as its own process, on the built packages. It is driven by messages from fleet.ts, one reply each.
+//
+// Its loader counts itself at an independent Redis connection: how many loads of the key ran so far, and how many run at
+// this moment. Times are of the machine's monotonic clock, which all processes share.
+import { createCollapser } from '@oneflight/core';
+import { redisCoordinator } from '@oneflight/redis-adapter';
+import { Redis } from 'ioredis';
+import { setTimeout as sleep } from 'node:timers/promises';
+
+const { url, controlUrl = url, options = {}, name = 'fleet' } = JSON.parse(process.argv[2]);
+const redis = new Redis(url, { lazyConnect: true });
+redis.on('error', () => undefined);
+const control = new Redis(controlUrl);
+const collapser = createCollapser({ name, coordinator: redisCoordinator({ redis, ...options }) });
+
+const now = () => Number(process.hrtime.bigint()) / 1e6;
+
+/** A load that says when it ran, and whether another load of its key ran at the same time. */
+function loader({ key, loadMs, barrier, fails, value }) {
+  return async ({ fencingToken }) => {
+    const startedAt = now();
+    const [[, running], [, number]] = await control.multi().incr(`running:${key}`).incr(`loads:${key}`).exec();
+    if (barrier !== undefined) while (Number(await control.get(barrier.key)) < barrier.count) await sleep(2);
+    await sleep(loadMs);
+    await control.decr(`running:${key}`);
+    if (fails !== undefined) throw Object.assign(new RangeError(fails), { code: 'LOAD_FAILED', status: 503 });
+    return { number, running, startedAt, endedAt: now(), pid: process.pid, fencingToken, value };
+  };
+}
+
+async function call(request) {
+  const startedAt = now();
+  try {
+    const { value, source, waitedMs } = await collapser.flight(request.key, loader(request), request.runOptions);
+    return { startedAt, endedAt: now(), source, waitedMs, load: value };
+  } catch (error) {
+    return { startedAt, endedAt: now(), error: { name: error.name, message: error.message, code: error.code, status: error.status, remote: error.remote === true } };
+  }
+}
+
+const commands = {
+  /** `calls` calls of one key at once; the barrier counts a process once its calls are made. */
+  async burst({ at, calls, ...request }) {
+    if (at !== undefined) await sleep(Math.max(0, at - now()));
+    const made = Array.from({ length: calls }, () => call(request));
+    if (request.barrier !== undefined) await control.incr(request.barrier.key);
+    return Promise.all(made);
+  },
+  /** One call of each key, all at once. */
+  async sweep({ at, keys, ...request }) {
+    if (at !== undefined) await sleep(Math.max(0, at - now()));
+    return Promise.all(keys.map((key) => call({ ...request, key })));
+  },
+  /** `users` callers that call again as soon as they are answered. */
+  async closedLoop({ users, durationMs, ...request }) {
+    const until = now() + durationMs;
+    const answers = { calls: 0, errors: 0, overlaps: 0 };
+    const user = async () => {
+      while (now() < until) {
+        const answer = await call(request);
+        answers.calls++;
+        if (answer.error !== undefined) answers.errors++;
+        else if (answer.load.running !== 1) answers.overlaps++;
+      }
+    };
+    await Promise.all(Array.from({ length: users }, user));
+    return answers;
+  },
+  async invalidate({ key }) {
+    await collapser.invalidate(key);
+    return now();
+  },
+  stats: async () => collapser.stats(),
+  /** Closes everything and lets the process exit by itself. */
+  async close() {
+    await collapser.close();
+    redis.disconnect();
+    control.disconnect();
+    setImmediate(() => process.disconnect());
+    return process.getActiveResourcesInfo();
+  },
+};
+
+process.on('message', async ({ number, command, request }) => {
+  process.send({ number, reply: await commands[command](request) });
+});
+process.send({ number: 0, reply: 'ready' });
