@@ -129,19 +129,20 @@ function intercept(response: Response, recorder: Recorder, onEnd: () => void, on
     setHeaders(response, statusMessage === undefined ? rest[0] : rest[1]);
     response.statusCode = status;
     recorder.addHead();
-    return Reflect.apply(writeHead, response, statusMessage === undefined ? [status] : [status, statusMessage]);
+    Reflect.apply(writeHead, response, statusMessage === undefined ? [status] : [status, statusMessage]);
+    return response;
   };
   response.write = (...args: unknown[]) => {
-    const hasRoom: boolean = Reflect.apply(write, response, args);
+    const hasRoom: unknown = Reflect.apply(write, response, args);
     recorder.addBody(args[0], args[1]);
-    return hasRoom || recorder.isShared; // bounded by bodyBytesMax; a leader's caller who reads slowly holds up nobody else
+    return hasRoom === true || recorder.isShared; // bounded by bodyBytesMax; a leader's caller who reads slowly holds up nobody else
   };
   response.end = (...args: unknown[]) => {
     recorder.addBody(args[0], args[1]);
-    const returned = Reflect.apply(end, response, args);
+    Reflect.apply(end, response, args);
     recorder.addHead(); // Node leaves the head unwritten when the connection is gone
     onEnd();
-    return returned;
+    return response;
   };
   response.destroy = (error?: Error) => {
     onCut(error ?? new Error('the handler destroyed its response'));

@@ -30,7 +30,7 @@ export async function startPostgres(directory: string, connectionsMax: number): 
     await server.initialise();
     await server.start();
   } catch (error) {
-    throw new Error(`PostgreSQL did not start: ${String(error)}\n${log.join('')}`);
+    throw new Error(`PostgreSQL did not start: ${String(error)}\n${log.join('')}`, { cause: error });
   }
   return { url: `postgres://shop:shop@127.0.0.1:${port}/postgres`, stop: () => stop(server, databaseDir) };
 }
