@@ -10,7 +10,9 @@ export const generatedFile = join(scriptsFolder, 'generated.ts');
 
 /** The whole content of generated.ts for the scripts in a folder. */
 export function generate(folder = scriptsFolder) {
-  const names = readdirSync(folder).filter((name) => name.endsWith('.lua')).sort();
+  const names = readdirSync(folder)
+    .filter((name) => name.endsWith('.lua'))
+    .sort();
   const scripts = names.map((name) => parseScript(name, readFileSync(join(folder, name), 'utf8')));
   return [
     '// Made by scripts/generate-lua.mjs from the .lua files beside it. Do not edit.',
@@ -39,7 +41,8 @@ export function parseScript(file, source) {
 function parameters(file, table, header, body) {
   const declared = header.map((line) => new RegExp(`^-- ${table}\\[(\\d+)\\] (\\w+)`).exec(line)).filter((match) => match !== null);
   declared.forEach((match, at) => {
-    if (Number(match[1]) !== at + 1) throw new Error(`${file}: the header names ${table}[${match[1]}] where ${table}[${at + 1}] comes next`);
+    if (Number(match[1]) !== at + 1)
+      throw new Error(`${file}: the header names ${table}[${match[1]}] where ${table}[${at + 1}] comes next`);
   });
   const bound = [...body.matchAll(new RegExp(`^local (\\w+) = (?:tonumber\\()?${table}\\[(\\d+)\\]\\)?$`, 'gm'))];
   const reads = [...body.matchAll(new RegExp(`\\b${table}\\b`, 'g'))];

@@ -17,7 +17,11 @@ export class Commands {
   }
 
   /** Runs a script by its SHA-1, or in full where the server does not know it. */
-  async run<K extends string, A extends string>(script: Script<K, A>, keys: Values<K, string>, args: Values<A, string | number | Buffer>): Promise<unknown> {
+  async run<K extends string, A extends string>(
+    script: Script<K, A>,
+    keys: Values<K, string>,
+    args: Values<A, string | number | Buffer>,
+  ): Promise<unknown> {
     const rest = [script.keys.length, ...script.keys.map((name) => keys[name]), ...script.args.map((name) => args[name])];
     try {
       return await this.call('evalsha', [script.sha1, ...rest]);

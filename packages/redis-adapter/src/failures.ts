@@ -9,7 +9,9 @@ export function toCoordinatorError(error: unknown): CoordinatorError {
   const message = messageOf(error);
   if (isServerReply(error)) return new CoordinatorError('refused', `Redis refused the command: ${message}`, { cause: error });
   if (message.startsWith(NOT_WRITABLE)) return new CoordinatorError('unavailable', `Redis is not there: ${message}`, { cause: error });
-  return new CoordinatorError('timeout', `Redis did not answer, so it is not known whether it ran the command: ${message}`, { cause: error });
+  return new CoordinatorError('timeout', `Redis did not answer, so it is not known whether it ran the command: ${message}`, {
+    cause: error,
+  });
 }
 
 /** The server does not have this script: it was restarted, or somebody flushed its scripts. */
@@ -19,7 +21,10 @@ export function isScriptMissing(error: unknown): boolean {
 
 /** A reply of another shape than the script's header promises. Says where, never what: it may be secret. */
 export function protocolError(expected: string): CoordinatorError {
-  return new CoordinatorError('protocol', `expected ${expected} from Redis and got something else. Does another program write under this prefix?`);
+  return new CoordinatorError(
+    'protocol',
+    `expected ${expected} from Redis and got something else. Does another program write under this prefix?`,
+  );
 }
 
 const NOT_WRITABLE = "Stream isn't writeable";

@@ -92,7 +92,9 @@ export class Gate {
 
   #refusal(): CoordinatorError {
     const why = this.#cause instanceof Error ? `: ${this.#cause.message}` : '';
-    return new CoordinatorError('unavailable', `${this.#what} is not there${why}. Nothing was sent; it is tried again in the background`, { cause: this.#cause });
+    return new CoordinatorError('unavailable', `${this.#what} is not there${why}. Nothing was sent; it is tried again in the background`, {
+      cause: this.#cause,
+    });
   }
 }
 

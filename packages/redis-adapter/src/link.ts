@@ -1,4 +1,18 @@
-import type { Claim, ClaimRequest, Codec, CoordinatorLink, CoordinatorTimings, FlightId, HolderRequest, KeyHash, ReleaseRequest, Renewal, Replica, Settlement, SettleRequest } from '@oneflight/core';
+import type {
+  Claim,
+  ClaimRequest,
+  Codec,
+  CoordinatorLink,
+  CoordinatorTimings,
+  FlightId,
+  HolderRequest,
+  KeyHash,
+  ReleaseRequest,
+  Renewal,
+  Replica,
+  Settlement,
+  SettleRequest,
+} from '@oneflight/core';
 import { CoordinatorError } from '@oneflight/core';
 import { defaultCodec } from './codec.js';
 import { ignore } from './connection.js';
@@ -45,8 +59,22 @@ export class RedisLink implements CoordinatorLink {
     const { leaseMs, recheckMs, payloadBytesMax } = this.#options;
     const reply = await this.#session.commands.run(
       claim,
-      { lease: this.#names.lease(key), state: this.#names.state(key), waiters: this.#names.waiters(key), outcome: this.#names.outcome(key) },
-      { id, min, seen: floor, takeover: takeover ? 1 : 0, leaseMs, stateMs: 2 * leaseMs, floorMs: FLOOR_MS, waitersMs: Math.max(8 * recheckMs + 1_000, leaseMs) },
+      {
+        lease: this.#names.lease(key),
+        state: this.#names.state(key),
+        waiters: this.#names.waiters(key),
+        outcome: this.#names.outcome(key),
+      },
+      {
+        id,
+        min,
+        seen: floor,
+        takeover: takeover ? 1 : 0,
+        leaseMs,
+        stateMs: 2 * leaseMs,
+        floorMs: FLOOR_MS,
+        waitersMs: Math.max(8 * recheckMs + 1_000, leaseMs),
+      },
     );
     return readClaim(reply, payloadBytesMax);
   }
@@ -74,8 +102,21 @@ export class RedisLink implements CoordinatorLink {
     }
     const reply = await this.#session.commands.run(
       settle,
-      { lease: this.#names.lease(key), state: this.#names.state(key), waiters: this.#names.waiters(key), outcome: this.#names.outcome(key), payload },
-      { key, id, token, bare: encodeFrame(outcome.kind === 'unshareable' ? outcome : UNTRAVELABLE), retainMs, inlineMax: inlineBytesMax + FRAME_HEAD_BYTES },
+      {
+        lease: this.#names.lease(key),
+        state: this.#names.state(key),
+        waiters: this.#names.waiters(key),
+        outcome: this.#names.outcome(key),
+        payload,
+      },
+      {
+        key,
+        id,
+        token,
+        bare: encodeFrame(outcome.kind === 'unshareable' ? outcome : UNTRAVELABLE),
+        retainMs,
+        inlineMax: inlineBytesMax + FRAME_HEAD_BYTES,
+      },
     );
     return readSettlement(reply);
   }

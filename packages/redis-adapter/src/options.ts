@@ -84,7 +84,10 @@ const PREFIX = /^[\w.:@-]{1,64}$/;
 const CHECKS: Readonly<Record<keyof ResolvedOptions, OptionCheck>> = {
   // Needs more than one sentence; checkClient says it.
   redis: () => undefined,
-  prefix: (value) => (typeof value === 'string' && PREFIX.test(value) ? undefined : '1 to 64 letters, digits, and _ - . : @ (braces would move all keys to one shard)'),
+  prefix: (value) =>
+    typeof value === 'string' && PREFIX.test(value)
+      ? undefined
+      : '1 to 64 letters, digits, and _ - . : @ (braces would move all keys to one shard)',
   leaseMs: integer(100, DURATION_MS_MAX),
   recheckMs: integer(10, DURATION_MS_MAX),
   commandTimeoutMs: integer(1, DURATION_MS_MAX),
@@ -95,7 +98,10 @@ const CHECKS: Readonly<Record<keyof ResolvedOptions, OptionCheck>> = {
 
 /** Whole numbers only: PEXPIRE takes no others. */
 function integer(min: number, max: number): OptionCheck {
-  return (value) => (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max ? undefined : `a whole number from ${min} to ${max}`);
+  return (value) =>
+    typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max
+      ? undefined
+      : `a whole number from ${min} to ${max}`;
 }
 
 function isClient(value: unknown): value is Redis {
@@ -103,9 +109,11 @@ function isClient(value: unknown): value is Redis {
 }
 
 function checkTogether({ leaseMs, recheckMs, commandTimeoutMs, retainMs, inlineBytesMax, payloadBytesMax }: ResolvedOptions): void {
-  if (commandTimeoutMs >= leaseMs) refuse(`commandTimeoutMs to be less than leaseMs (${leaseMs}), or a lease ends before its renewal can fail`, commandTimeoutMs);
+  if (commandTimeoutMs >= leaseMs)
+    refuse(`commandTimeoutMs to be less than leaseMs (${leaseMs}), or a lease ends before its renewal can fail`, commandTimeoutMs);
   const looksMs = recheckMs + commandTimeoutMs;
-  if (retainMs < looksMs) refuse(`retainMs to be at least recheckMs + commandTimeoutMs (${looksMs}), or an outcome is gone before a recheck finds it`, retainMs);
+  if (retainMs < looksMs)
+    refuse(`retainMs to be at least recheckMs + commandTimeoutMs (${looksMs}), or an outcome is gone before a recheck finds it`, retainMs);
   if (inlineBytesMax > payloadBytesMax) refuse(`inlineBytesMax to be at most payloadBytesMax (${payloadBytesMax})`, inlineBytesMax);
 }
 

@@ -64,8 +64,8 @@ function readSettled(rest: readonly unknown[], payloadBytesMax: number): Claim {
 
 function fields(reply: unknown, script: string): [tag: string, ...rest: unknown[]] {
   if (!Array.isArray(reply) || reply.length === 0) throw protocolError(`an array from ${script}`);
-  const [tag, ...rest]: readonly unknown[] = reply;
-  return [text(tag), ...rest];
+  const items: readonly unknown[] = reply;
+  return [text(items[0]), ...items.slice(1)];
 }
 
 function text(value: unknown): string {

@@ -15,10 +15,14 @@ export class Session {
     const patience = { firstMs: Math.max(CONNECT_TIMEOUT_MS, commandTimeoutMs), againMs: commandTimeoutMs };
     // Runs only while a reply is due, so it does not end an idle connection.
     const socketTimeout = Math.max(SILENCE_MS_MAX, 2 * commandTimeoutMs);
-    const [commanding, listening] = withTemplate(redis, (template) => [
-      new Connection(template, 'Redis', patience, { socketTimeout, commandTimeout: LATE_REPLY_FACTOR * commandTimeoutMs }),
-      new Connection(template, 'the subscriber connection to Redis', patience, { socketTimeout }),
-    ] as const);
+    const [commanding, listening] = withTemplate(
+      redis,
+      (template) =>
+        [
+          new Connection(template, 'Redis', patience, { socketTimeout, commandTimeout: LATE_REPLY_FACTOR * commandTimeoutMs }),
+          new Connection(template, 'the subscriber connection to Redis', patience, { socketTimeout }),
+        ] as const,
+    );
     this.commands = new Commands(commanding, [claim, invalidate, release, renew, settle]);
     this.subscriber = new Subscriber(listening, patience);
     this.#connections = [commanding, listening];

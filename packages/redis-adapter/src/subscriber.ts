@@ -36,7 +36,9 @@ export class Subscriber {
   remove(subscription: Subscription): void {
     this.#subscriptions.delete(subscription);
     subscription.gate.shut(new Error('closed'));
-    const unused = subscription.listener.channels.filter((channel) => ![...this.#subscriptions].some((other) => other.listener.channels.includes(channel)));
+    const unused = subscription.listener.channels.filter(
+      (channel) => ![...this.#subscriptions].some((other) => other.listener.channels.includes(channel)),
+    );
     if (this.#connection.redis.status === 'ready' && unused.length > 0) this.#connection.redis.unsubscribe(...unused).catch(ignore);
   }
 

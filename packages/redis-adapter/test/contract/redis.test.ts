@@ -30,7 +30,13 @@ for (const protocol of [2, 3] as const) {
       return {
         coordinator() {
           const process = new Process(server, protocol);
-          const coordinator = redisCoordinator({ redis: process, prefix, leaseMs, recheckMs, commandTimeoutMs: Math.min(2_000, leaseMs - 1) });
+          const coordinator = redisCoordinator({
+            redis: process,
+            prefix,
+            leaseMs,
+            recheckMs,
+            commandTimeoutMs: Math.min(2_000, leaseMs - 1),
+          });
           processes.set(coordinator, process);
           return coordinator;
         },

@@ -65,7 +65,8 @@ test('a restart of the server is heard, and claims work again on a server that k
 test('a connector that fails before there is a socket is tried again, but not after close', async () => {
   await start();
   const attempts = { open: 0, closed: 0 };
-  const through = (name: keyof typeof attempts) => new Redis({ lazyConnect: true, Connector: failingFirst(port, () => (attempts[name] += 1)) });
+  const through = (name: keyof typeof attempts) =>
+    new Redis({ lazyConnect: true, Connector: failingFirst(port, () => (attempts[name] += 1)) });
   const open = join({ redis: through('open') });
   const closed = join({ redis: through('closed') });
   await Promise.all([open.link.opening, closed.link.opening]);
@@ -80,8 +81,11 @@ test('a subscriber that is killed alone says deaf and then listening, and hears 
   const admin = new Redis(server.url);
   const { link, id, hear, heard } = join(PATIENT);
   await link.claim(claimOf('k', id(1)));
+  await admin.config('RESETSTAT');
   await admin.client('KILL', 'TYPE', 'pubsub');
   await hear('listening');
+  // It did not take the heartbeat, 5 s later, to subscribe again.
+  expect(await admin.info('commandstats')).not.toContain('cmdstat_ping');
   expect(heard.map(({ kind }) => kind)).toEqual(['deaf', 'listening']);
   expect(await link.absent?.([id(1)])).toEqual([false]);
   const floor = await link.invalidate({ key: 'k' });
@@ -160,7 +164,7 @@ function failingFirst(to: number, attempt: () => void): typeof AbstractConnector
       this.stream = connect({ host: '127.0.0.1', port: to });
       return this.stream;
     }
-  } as unknown as typeof AbstractConnector;
+  };
 }
 
 /** Claims as soon as the server can be reached, as core does for the next call after one that was degraded. */

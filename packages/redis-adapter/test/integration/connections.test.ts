@@ -1,4 +1,4 @@
-import { channel } from 'node:diagnostics_channel';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { startRedis, type TestServer } from '@oneflight/testkit';
 import { Redis, type RedisOptions } from 'ioredis';
@@ -143,12 +143,12 @@ test('a settle is one write, and tracing sees nothing of its payload', async () 
   const lead = await link.claim(claimOf('k', id(1)));
   if (lead.role !== 'leader') throw new Error(`got ${lead.role}`);
   const seen: string[] = [];
-  const trace = channel('tracing:ioredis:command:start');
+  const channel = 'tracing:ioredis:command:start';
   const watch = (message: unknown) => void seen.push(JSON.stringify(message));
-  trace.subscribe(watch);
+  subscribe(channel, watch);
   const writes = redis.recordWrites();
   await link.settle({ key: 'k', id: id(1), token: lead.fencingToken, outcome: { kind: 'value', bytes: Buffer.from('top secret') } });
-  trace.unsubscribe(watch);
+  unsubscribe(channel, watch);
   expect(writes).toHaveLength(1);
   expect(writes[0]?.includes('top secret')).toBe(true);
   expect(seen).toHaveLength(2);
@@ -162,7 +162,11 @@ test('a full server refuses claims; settles and invalidations still end what run
   await b.link.claim(claimOf('k', b.id(1)));
   await admin.config('SET', 'maxmemory', '1');
   try {
-    await expect(a.link.claim(claimOf('other', a.id(2)))).rejects.toMatchObject({ code: 'ERR_ONEFLIGHT_COORDINATOR', reason: 'refused', message: expect.stringContaining('OOM') });
+    await expect(a.link.claim(claimOf('other', a.id(2)))).rejects.toMatchObject({
+      code: 'ERR_ONEFLIGHT_COORDINATOR',
+      reason: 'refused',
+      message: expect.stringContaining('OOM'),
+    });
     await a.link.settle({ key: 'k', id: a.id(1), token: lead.fencingToken, outcome: { kind: 'value', bytes: Buffer.from('hello') } });
     expect((await b.hear('settled')).outcome).toEqual({ kind: 'unshareable', why: 'untravelable' });
     const floor = await a.link.invalidate({ key: 'k' });
@@ -182,7 +186,10 @@ test('a user who may not run scripts is refused, not unavailable', async () => {
 test('a user who may not subscribe is told so at once', async () => {
   await admin.acl('SETUSER', 'deaf', 'on', '>pass', '~*', 'resetchannels', '+@all');
   const { link, id } = join({ redis: new Redis(server.url, { lazyConnect: true, username: 'deaf', password: 'pass' }) });
-  await expect(link.claim(claimOf('k', id(1)))).rejects.toMatchObject({ reason: 'unavailable', message: expect.stringContaining('NOPERM') });
+  await expect(link.claim(claimOf('k', id(1)))).rejects.toMatchObject({
+    reason: 'unavailable',
+    message: expect.stringContaining('NOPERM'),
+  });
 });
 
 test('a wrong password makes claims unavailable and says why', async () => {
@@ -218,12 +225,17 @@ function track(replica: TestReplica): TestReplica {
 }
 
 async function connectionsNamed(name: string): Promise<number> {
-  return String(await admin.client('LIST')).split('\n').filter((line) => line.includes(` name=${name} `)).length;
+  return String(await admin.client('LIST'))
+    .split('\n')
+    .filter((line) => line.includes(` name=${name} `)).length;
 }
 
 /** Sockets and pipes that hold the process; timers that are set and not unref'd. */
 function activeResources(): string[] {
-  return process.getActiveResourcesInfo().filter((name) => name.includes('Socket') || name.includes('TCP') || name === 'Timeout').sort();
+  return process
+    .getActiveResourcesInfo()
+    .filter((name) => name.includes('Socket') || name.includes('TCP') || name === 'Timeout')
+    .sort();
 }
 
 async function until(isDone: () => Promise<boolean>): Promise<void> {

@@ -41,7 +41,13 @@ test('the first to claim leads, the second follows it', async () => {
   expect(lead.fencingToken).toBeGreaterThan(1e15);
   expect(lead.floor).toBe(lead.fencingToken - 1);
   const follow = await b.link.claim(claimOf('k', b.id(1)));
-  expect(follow).toEqual({ role: 'follower', flightId: a.id(1), min: lead.fencingToken, floor: lead.floor, leaseLeftMs: expect.any(Number) });
+  expect(follow).toEqual({
+    role: 'follower',
+    flightId: a.id(1),
+    min: lead.fencingToken,
+    floor: lead.floor,
+    leaseLeftMs: expect.any(Number),
+  });
 });
 
 test('a claim sent again with the same id gets the same token', async () => {
@@ -63,7 +69,10 @@ test('a small outcome reaches each replica that waits in one message', async () 
   const { fencingToken } = leader(await a.link.claim(claimOf('k', a.id(1))));
   await b.link.claim(claimOf('k', b.id(1)));
   await b.link.claim(claimOf('k', b.id(2)));
-  expect(await a.link.settle({ key: 'k', id: a.id(1), token: fencingToken, outcome: value('hello') })).toEqual({ state: 'settled', floor: fencingToken - 1 });
+  expect(await a.link.settle({ key: 'k', id: a.id(1), token: fencingToken, outcome: value('hello') })).toEqual({
+    state: 'settled',
+    floor: fencingToken - 1,
+  });
   const message = await b.hear('settled');
   expect([...message.ids].sort()).toEqual([b.id(1), b.id(2)]);
   expect(message).toMatchObject({ key: 'k', fencingToken, outcome: { kind: 'value' } });
@@ -81,7 +90,7 @@ test('a settle sent again publishes nothing more', async () => {
   expect(b.heard.map(({ kind }) => kind)).toEqual(['settled']);
 });
 
-test('an outcome above inlineBytesMax is fetched by a claim with the waiter\'s min', async () => {
+test("an outcome above inlineBytesMax is fetched by a claim with the waiter's min", async () => {
   const { fencingToken: token } = leader(await a.link.claim(claimOf('k', a.id(1))));
   await b.link.claim(claimOf('k', b.id(1)));
   const large = 'x'.repeat(8_193);
@@ -114,7 +123,10 @@ test.each(['untravelable', 'private'] as const)('an outcome that is %s reaches w
   await b.link.claim(claimOf('k', b.id(1)));
   await a.link.settle({ key: 'k', id: a.id(1), token, outcome: { kind: 'unshareable', why } });
   expect((await b.hear('settled')).outcome).toEqual({ kind: 'unshareable', why });
-  expect(await b.link.claim(claimOf('k', b.id(1), { min: token }))).toMatchObject({ role: 'settled', outcome: { kind: 'unshareable', why } });
+  expect(await b.link.claim(claimOf('k', b.id(1), { min: token }))).toMatchObject({
+    role: 'settled',
+    outcome: { kind: 'unshareable', why },
+  });
 });
 
 test('who waited for nothing gets no stored outcome', async () => {

@@ -51,7 +51,14 @@ test.each([
 test('whatever arrives, nothing is thrown', () => {
   const header = fc.string({ maxLength: 40 }).map((text) => Buffer.from(`1 settled ${KEY} ${text}\n`));
   const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array));
-  fc.assert(fc.property(fc.oneof(bytes, header), bytes, (start, end) => typeof parseMessage('inbox', Buffer.concat([start, end]), 100).kind === 'string'), { numRuns: 2_000 });
+  fc.assert(
+    fc.property(
+      fc.oneof(bytes, header),
+      bytes,
+      (start, end) => typeof parseMessage('inbox', Buffer.concat([start, end]), 100).kind === 'string',
+    ),
+    { numRuns: 2_000 },
+  );
 });
 
 function parse(text: string, frame = Buffer.alloc(0)) {

@@ -24,16 +24,30 @@ test.each<[string, unknown, RegExp]>([
   ['a URL as redis', { redis: 'redis://localhost' }, /got a string of length 17/],
   ['a cluster', { redis: new Cluster([{ port: 1 }], { lazyConnect: true }) }, /got an ioredis Cluster, which is not supported yet/],
   ['a misspelt name', { redis, leaseMS: 1 }, /the unknown option 'leaseMS'; did you mean 'leaseMs'\?/],
-  ['a lease of the wrong type', { redis, leaseMs: '3s' }, /redisCoordinator\.leaseMs to be a whole number from 100 to 86400000, got a string of length 2/],
+  [
+    'a lease of the wrong type',
+    { redis, leaseMs: '3s' },
+    /redisCoordinator\.leaseMs to be a whole number from 100 to 86400000, got a string of length 2/,
+  ],
   ['a lease that is too short', { redis, leaseMs: 99 }, /leaseMs to be a whole number from 100/],
   ['part of a millisecond', { redis, recheckMs: 10.5 }, /recheckMs to be a whole number from 10 to 86400000, got the number 10.5/],
   ['no time for a command', { redis, commandTimeoutMs: 0 }, /commandTimeoutMs to be a whole number from 1/],
   ['a prefix with braces', { redis, prefix: '{a}' }, /prefix to be 1 to 64 letters, digits, and _ - \. : @ \(braces/],
   ['an empty prefix', { redis, prefix: '' }, /got an empty string/],
-  ['a command that may outlast the lease', { redis, leaseMs: 200 }, /commandTimeoutMs to be less than leaseMs \(200\).*, got the number 250/],
+  [
+    'a command that may outlast the lease',
+    { redis, leaseMs: 200 },
+    /commandTimeoutMs to be less than leaseMs \(200\).*, got the number 250/,
+  ],
   ['outcomes that are gone before a recheck', { redis, retainMs: 749 }, /retainMs to be at least recheckMs \+ commandTimeoutMs \(750\)/],
-  ['an inline limit above the payload limit', { redis, inlineBytesMax: 11, payloadBytesMax: 10 }, /inlineBytesMax to be at most payloadBytesMax \(10\)/],
+  [
+    'an inline limit above the payload limit',
+    { redis, inlineBytesMax: 11, payloadBytesMax: 10 },
+    /inlineBytesMax to be at most payloadBytesMax \(10\)/,
+  ],
 ])('%s is refused', (_, options, message) => {
   expect(() => redisCoordinator(options as RedisCoordinatorOptions)).toThrow(message);
-  expect(() => redisCoordinator(options as RedisCoordinatorOptions)).toThrow(expect.objectContaining({ name: 'TypeError', code: 'ERR_ONEFLIGHT_OPTION' }));
+  expect(() => redisCoordinator(options as RedisCoordinatorOptions)).toThrow(
+    expect.objectContaining({ name: 'TypeError', code: 'ERR_ONEFLIGHT_OPTION' }),
+  );
 });

@@ -7,15 +7,31 @@ const claim = (reply: unknown) => readClaim(reply, 100);
 test('each reply of the scripts becomes a case of core', () => {
   const frame = encodeFrame({ kind: 'unshareable', why: 'private' });
   expect(claim(reply('lead', '7', '6', 2))).toEqual({ role: 'leader', fencingToken: 7, floor: 6, attempt: 2 });
-  expect(claim(reply('follow', '7', '6', 250, 'inbox#1'))).toEqual({ role: 'follower', min: 7, floor: 6, leaseLeftMs: 250, flightId: 'inbox#1' });
-  expect(claim([...reply('settled', '7', '6'), frame])).toEqual({ role: 'settled', fencingToken: 7, floor: 6, outcome: { kind: 'unshareable', why: 'private' } });
+  expect(claim(reply('follow', '7', '6', 250, 'inbox#1'))).toEqual({
+    role: 'follower',
+    min: 7,
+    floor: 6,
+    leaseLeftMs: 250,
+    flightId: 'inbox#1',
+  });
+  expect(claim([...reply('settled', '7', '6'), frame])).toEqual({
+    role: 'settled',
+    fencingToken: 7,
+    floor: 6,
+    outcome: { kind: 'unshareable', why: 'private' },
+  });
   expect(readRenewal(reply('held', '6', 3))).toEqual({ state: 'held', floor: 6, waiters: 3 });
   expect(readRenewal(reply('detached', ''))).toEqual({ state: 'detached', floor: undefined });
   expect(readSettlement(reply('settled', '6'))).toEqual({ state: 'settled', floor: 6 });
   expect(readSettlement(reply('detached', ''))).toEqual({ state: 'detached', floor: undefined });
   expect(readReleased(reply('released'))).toBeUndefined();
   expect(readFloor(reply('invalidated', '1700000000000001'))).toBe(1_700_000_000_000_001);
-  expect(readSubscribers(reply('inbox', 1, 'other', 0))).toEqual(new Map([['inbox', 1], ['other', 0]]));
+  expect(readSubscribers(reply('inbox', 1, 'other', 0))).toEqual(
+    new Map([
+      ['inbox', 1],
+      ['other', 0],
+    ]),
+  );
 });
 
 test.each<[string, (reply: unknown) => unknown, unknown]>([
