@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { createLog } from './lib/log.mjs';
 import { installPackages } from './lib/packages.mjs';
 import { checkNodeVersion, root } from './lib/project.mjs';
-import { findRedis, redisEnv } from './lib/redis.mjs';
+import { findRedis } from './lib/redis.mjs';
 import { run } from './lib/run.mjs';
 
 const entry = join(root, 'examples', 'ticket-shop', 'dist', 'demo', 'main.js');
@@ -15,13 +15,16 @@ async function main(args) {
   checkNodeVersion();
   log.step('install packages');
   await installPackages(log);
-  log.step('find Redis');
-  const redis = await findRedis(log, { ownServer: false });
   log.step('build');
   if ((await run('node_modules/.bin/tsc', ['-b'], { log })) !== 0) throw new Error('the build failed');
   if (!existsSync(entry)) throw new Error('the build made no examples/ticket-shop/dist/demo/main.js');
-  if (stopped) return 130;
-  return run(process.execPath, [entry, ...args], { env: redisEnv(redis), limitMs: Infinity });
+  log.step('find Redis');
+  const redis = await findRedis(log, { ownServer: false });
+  try {
+    return stopped ? 130 : await run(process.execPath, [entry, ...args], { env: redis.env, limitMs: Infinity });
+  } finally {
+    await redis.stop();
+  }
 }
 
 let stopped = false;

@@ -4,7 +4,7 @@ import { createLog, elapsed } from './lib/log.mjs';
 import { installNode, otherNodes } from './lib/node-versions.mjs';
 import { installPackages } from './lib/packages.mjs';
 import { checkNodeVersion } from './lib/project.mjs';
-import { findRedis, redisEnv } from './lib/redis.mjs';
+import { findRedis } from './lib/redis.mjs';
 import { run } from './lib/run.mjs';
 import { runVitest } from './lib/vitest.mjs';
 
@@ -50,7 +50,7 @@ async function prepare(selected) {
   await installPackages(log);
   if (!selected.some((step) => step.redis)) return {};
   log.step('find Redis');
-  return redisEnv(await findRedis(log, { ownServer: true }));
+  return (await findRedis(log, { ownServer: true })).env;
 }
 
 async function runAll(selected, env) {

