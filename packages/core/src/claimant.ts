@@ -1,7 +1,8 @@
 import type { Clock } from './clock.js';
 import type { Codec } from './codec.js';
 import type { Claim, CoordinatorLink, CoordinatorTimings, FlightId, KeyHash, Outcome, Renewal } from './coordinator.js';
-import { CoordinatorError } from './errors.js';
+import { CoordinatorError, type CoordinatorFailure } from './errors.js';
+import type { Operation } from './events.js';
 import type { Floors } from './floors.js';
 import type { Pulse } from './pulse.js';
 
@@ -15,7 +16,10 @@ export interface ClaimantHost {
   readonly pulse: Pulse;
   /** Takes over an operation that nobody waits for; `close` waits for it. It never rejects. */
   background(operation: Promise<void>): void;
-  count(what: 'settlesLost' | 'releasesLost'): void;
+  /** A round trip has ended. */
+  operated(operation: Operation, durationMs: number, error: CoordinatorFailure | undefined): void;
+  /** A settle or a release that the coordinator never acknowledged. */
+  lost(what: 'settle' | 'release'): void;
 }
 
 /** One flight's side of the coordinator: its operations, each with core's own time limit, for one key and one id. */
@@ -41,14 +45,14 @@ export class Claimant {
   /** Not limited here: a late reply still has to be given back. */
   async claim(min: number, takeover: boolean): Promise<Claim> {
     const floor = this.#host.floors.get(this.#holder.key);
-    const claim = await this.#link.claim({ ...this.#holder, min, floor, takeover });
+    const claim = await measured(this.#host, 'claim', this.#link.claim({ ...this.#holder, min, floor, takeover }));
     this.#host.pulse.heard();
     this.#learn(claim.floor);
     return claim;
   }
 
   async renew(token: number): Promise<Renewal> {
-    const renewal = await this.#limited(this.#link.renew({ ...this.#holder, token }));
+    const renewal = await this.#limited('renew', this.#link.renew({ ...this.#holder, token }));
     this.#learn(renewal.floor);
     return renewal;
   }
@@ -60,15 +64,15 @@ export class Claimant {
 
   /** Gives up whatever this id holds or waits for, in the background; a waiter elsewhere is woken if nobody leads then. */
   release(failed = false): void {
-    const released = this.#limited(this.#link.release({ ...this.#holder, failed }));
-    this.#host.background(released.catch(() => this.#host.count('releasesLost')));
+    const released = this.#limited('release', this.#link.release({ ...this.#holder, failed }));
+    this.#host.background(released.catch(() => this.#host.lost('release')));
   }
 
   async #settleUntilHeard(token: number, first: Outcome): Promise<void> {
     let outcome = first;
     for (let sent = 1; sent <= SETTLES_MAX; sent++) {
       try {
-        const { floor } = await this.#limited(this.#link.settle({ ...this.#holder, token, outcome }));
+        const { floor } = await this.#limited('settle', this.#link.settle({ ...this.#holder, token, outcome }));
         this.#learn(floor);
         return;
       } catch (error) {
@@ -77,21 +81,34 @@ export class Claimant {
         if (sent < SETTLES_MAX) await this.#pause(this.timings.commandTimeoutMs);
       }
     }
-    this.#host.count('settlesLost');
+    this.#host.lost('settle');
   }
 
   #learn(floor: number | undefined): void {
     if (floor !== undefined) this.#host.floors.raise(this.#holder.key, floor);
   }
 
-  #limited<R>(operation: Promise<R>): Promise<R> {
-    return withLimit(operation, this.#host.pulse, this.timings.commandTimeoutMs);
+  #limited<R>(name: Operation, operation: Promise<R>): Promise<R> {
+    return measured(this.#host, name, withLimit(operation, this.#host.pulse, this.timings.commandTimeoutMs));
   }
 
   #pause(delayMs: number): Promise<void> {
     return new Promise((resolve) => {
       this.#host.clock.setTimer(resolve, delayMs);
     });
+  }
+}
+
+/** Reports how long a round trip took and how it failed. */
+export async function measured<R>(host: Pick<ClaimantHost, 'clock' | 'operated'>, name: Operation, operation: Promise<R>): Promise<R> {
+  const startedAt = host.clock.now();
+  try {
+    const reply = await operation;
+    host.operated(name, host.clock.now() - startedAt, undefined);
+    return reply;
+  } catch (error) {
+    host.operated(name, host.clock.now() - startedAt, asCoordinatorError(error).reason);
+    throw error;
   }
 }
 

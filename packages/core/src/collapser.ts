@@ -1,10 +1,11 @@
-import { asCoordinatorError, withLimit } from './claimant.js';
+import { asCoordinatorError, measured, withLimit } from './claimant.js';
 import { checkOptions, milliseconds } from './check-options.js';
 import { systemClock, type Clock } from './clock.js';
 import type { CoordinatorLink, FlightId, KeyHash, Message } from './coordinator.js';
-import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorError } from './errors.js';
+import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorFailure } from './errors.js';
+import { Events, type BypassReason, type EventListener, type Operation } from './events.js';
 import { Flight } from './flight.js';
-import type { Counted, FlightHost } from './flight-host.js';
+import type { FlightHost } from './flight-host.js';
 import { Floors } from './floors.js';
 import { canonicalKey, hashKey, keyBytes, type CanonicalKey, type Key } from './key.js';
 import {
@@ -23,8 +24,9 @@ import {
 import { PresenceWatch } from './presence.js';
 import { Pulse } from './pulse.js';
 import { LoadStack } from './reentrancy.js';
-import { Counters, type CollapserStats } from './stats.js';
-import type { FlightResult, Source, Waiter } from './waiters.js';
+import { Report } from './report.js';
+import type { CollapserStats } from './stats.js';
+import type { FlightResult, Waiter } from './waiters.js';
 
 /** After messages were lost and arrive again, followers look for their outcomes spread over this time. */
 const RECHECK_SPREAD_MS = 50;
@@ -58,6 +60,8 @@ export interface Collapser extends AsyncDisposable {
   invalidate(key: Key): Promise<void>;
   /** What goes on now, and totals since the start, as plain numbers. */
   stats(): CollapserStats;
+  /** Tells `listener` everything that happens (also on `node:diagnostics_channel`), until the function it returns is called. */
+  listen(listener: EventListener): () => void;
   /**
    * Refuses new calls with ClosedError, waits up to `drainMs` for flights to end, then ends the rest: their callers get
    * ClosedError, their loaders' signals abort, another replica takes over. Closing again waits for the same end.
@@ -96,7 +100,8 @@ class ProcessCollapser implements Collapser, FlightHost {
   readonly #observes: boolean;
   readonly #defaults: CallOptions;
   readonly #limits: Required<Limits>;
-  readonly #counters = new Counters();
+  readonly #events: Events;
+  readonly report: Report;
   /** The flights that calls may join, by key; with a coordinator also by the hash that messages name. */
   readonly #joinable = new Map<CanonicalKey, Flight>();
   readonly #joinableByHash = new Map<KeyHash, Flight>();
@@ -104,7 +109,6 @@ class ProcessCollapser implements Collapser, FlightHost {
   readonly #flights = new Map<FlightId, Flight>();
   readonly #operations = new Set<Promise<void>>();
   #sequence = 0;
-  #isDegraded = false;
   #closed: Promise<void> | undefined;
   /** Called when the last flight has ended, while `close` waits for it. */
   #onIdle: (() => void) | undefined;
@@ -112,6 +116,8 @@ class ProcessCollapser implements Collapser, FlightHost {
   constructor(options: CollapserOptions) {
     const { name = 'default', coordinator, mode = 'collapse', limits, defaults } = options;
     this.name = name;
+    this.#events = new Events(name);
+    this.report = new Report(name, this.#events);
     this.clock = options.clock ?? coordinator?.clock ?? systemClock;
     this.pulse = new Pulse(this.clock);
     this.random = options.random ?? Math.random;
@@ -122,7 +128,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     this.opening = this.link?.opening?.then(() => {
       this.opening = undefined;
     });
-    this.presence = this.link?.absent === undefined ? undefined : new PresenceWatch(this.clock, this.link, this.pulse);
+    this.presence = this.link?.absent === undefined ? undefined : new PresenceWatch(this, this.link);
   }
 
   run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T> {
@@ -167,7 +173,12 @@ class ProcessCollapser implements Collapser, FlightHost {
       waiters += flight.waiters.size;
       if (flight.isLoading) loading++;
     }
-    return this.#counters.snapshot({ flights: this.#flights.size, joinable: this.#joinable.size, loading, waiters, degraded: this.#isDegraded });
+    return { flights: this.#flights.size, joinable: this.#joinable.size, loading, waiters, degraded: this.report.isDegraded, totals: this.report.totals() };
+  }
+
+  listen(listener: EventListener): () => void {
+    if (typeof listener !== 'function') throw misuse('ERR_ONEFLIGHT_OPTION', 'a listener: a function of an event', describe(listener));
+    return this.#events.listen(listener);
   }
 
   close(options: CloseOptions = {}): Promise<void> {
@@ -190,7 +201,7 @@ class ProcessCollapser implements Collapser, FlightHost {
       this.#refuseWhenClosed();
       this.#refuseReentrance(canonical);
       call.signal?.throwIfAborted();
-      this.#counters.add('calls');
+      this.report.called();
       this.#board(canonical, { key, loader, options: call, joinedAt: this.clock.now(), resolve, reject });
     } catch (error) {
       reject(error);
@@ -204,13 +215,17 @@ class ProcessCollapser implements Collapser, FlightHost {
       this.#observe(current, canonical, waiter);
       return;
     }
-    if (current === undefined) {
-      const isOverLimit = this.#joinable.size >= this.#limits.flightsMax || keyBytes(canonical) > this.#limits.keyBytesMax;
-      this.#start(canonical, waiter, !isOverLimit);
-      return;
-    }
-    if (current.waiters.size >= this.#limits.waitersPerFlightMax) this.#start(canonical, waiter, false);
+    const bypass = this.#limitReached(current, canonical);
+    if (bypass !== undefined) this.report.bypassed(bypass);
+    if (bypass !== undefined || current === undefined) this.#start(canonical, waiter, bypass === undefined);
     else current.waiters.add(waiter);
+  }
+
+  #limitReached(current: Flight | undefined, canonical: CanonicalKey): BypassReason | undefined {
+    const { flightsMax, waitersPerFlightMax, keyBytesMax } = this.#limits;
+    if (current !== undefined) return current.waiters.size >= waitersPerFlightMax ? 'too_many_waiters' : undefined;
+    if (this.#joinable.size >= flightsMax) return 'too_many_flights';
+    return keyBytes(canonical) > keyBytesMax ? 'key_too_long' : undefined;
   }
 
   #start(canonical: CanonicalKey, waiter: Waiter, collapses: boolean): Flight {
@@ -230,8 +245,9 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   /** Every caller loads. A key counts as in flight while the load that would have been its leader's runs. */
   #observe(current: Flight | undefined, canonical: CanonicalKey, waiter: Waiter): void {
+    this.report.bypassed('observe');
     if (current !== undefined) {
-      this.#counters.add('wouldCollapse');
+      this.report.wouldCollapse();
       this.#start(canonical, waiter, false);
       return;
     }
@@ -260,42 +276,17 @@ class ProcessCollapser implements Collapser, FlightHost {
     if (this.#flights.size === 0) this.#onIdle?.();
   }
 
-  answered(_waiter: Waiter, source: Source | 'error'): void {
-    this.#counters.add(source === 'error' ? 'errors' : source);
-  }
-
-  gaveUp(_waiter: Waiter, why: 'timeout' | 'aborted'): void {
-    this.#counters.add(why === 'timeout' ? 'timeouts' : 'aborts');
-  }
-
-  count(what: Counted): void {
-    this.#counters.add(what);
-  }
-
   background(operation: Promise<void>): void {
     this.#operations.add(operation);
     void operation.finally(() => this.#operations.delete(operation));
   }
 
-  reached(): void {
-    this.#isDegraded = false;
+  operated(operation: Operation, durationMs: number, error: CoordinatorFailure | undefined): void {
+    this.report.operated(operation, durationMs, error);
   }
 
-  unreached(error: CoordinatorError): void {
-    if (this.#isDegraded) return;
-    this.#isDegraded = true;
-    this.#warn('ONEFLIGHT_DEGRADED', `${error.message}. Calls go on, collapsed inside this process only, until it answers again`);
-  }
-
-  untravelable(): void {
-    this.#counters.add('untravelable');
-    if (this.#counters.get('untravelable') > 1) return;
-    this.#warn('ONEFLIGHT_UNTRAVELABLE', 'a loader returned a value that cannot travel to other replicas, so each of them loads it too. Return plain data (no class instances or functions), or give a codec');
-  }
-
-  /** For what its operator should know, said once and not per call. */
-  #warn(code: string, message: string): void {
-    process.emitWarning(`oneflight '${this.name}': ${message}`, { type: 'OneflightWarning', code });
+  lost(what: 'settle' | 'release'): void {
+    this.report.lost(what);
   }
 
   // ---- Messages and invalidation ------------------------------------------------------------------------------------
@@ -312,14 +303,16 @@ class ProcessCollapser implements Collapser, FlightHost {
         this.#fence(this.#joinableByHash.get(message.key), message.floor);
         return;
       case 'deaf':
+        this.report.hearing(false);
         this.#joinable.clear();
         this.#joinableByHash.clear();
         return;
       case 'listening':
+        this.report.hearing(true);
         for (const flight of this.#flights.values()) flight.recheckSoon(RECHECK_SPREAD_MS);
         return;
       case 'rejected':
-        this.#counters.add('rejectedMessages');
+        this.report.rejected(message.reason);
         return;
     }
   }
@@ -329,7 +322,7 @@ class ProcessCollapser implements Collapser, FlightHost {
       const flight = this.#flights.get(id);
       if (flight === undefined) continue; // Nobody waits any more: late, repeated, or the callers have left.
       if (flight.hash === message.key) flight.receive(message);
-      else this.#counters.add('rejectedMessages');
+      else this.report.rejected('key_mismatch');
     }
   }
 
@@ -339,7 +332,7 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   /** An invalidation that is executed twice does no harm, so it is sent again when its reply does not come. */
   async #invalidateRemotely(link: CoordinatorLink, key: KeyHash): Promise<number> {
-    const send = (): Promise<number> => withLimit(link.invalidate({ key }), this.pulse, link.timings.commandTimeoutMs);
+    const send = (): Promise<number> => measured(this, 'invalidate', withLimit(link.invalidate({ key }), this.pulse, link.timings.commandTimeoutMs));
     try {
       return await send();
     } catch (error) {

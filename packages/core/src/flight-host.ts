@@ -1,13 +1,11 @@
 import type { ClaimantHost } from './claimant.js';
-import type { CoordinatorLink } from './coordinator.js';
+import type { CoordinatorLink, FlightId } from './coordinator.js';
 import type { CoordinatorError } from './errors.js';
 import type { Flight } from './flight.js';
+import type { LoadEnd } from './load.js';
 import type { PresenceWatch } from './presence.js';
 import type { LoadStack } from './reentrancy.js';
-import type { Source, Waiter } from './waiters.js';
-
-/** Things that a flight counts as they happen. */
-export type Counted = 'loads' | 'loadErrors' | 'takeovers' | 'unreadableOutcomes' | 'settlesLost' | 'releasesLost';
+import type { CallOutcome } from './waiters.js';
 
 /** What a flight needs from its collapser. */
 export interface FlightHost extends ClaimantHost {
@@ -19,15 +17,24 @@ export interface FlightHost extends ClaimantHost {
   readonly presence: PresenceWatch | undefined;
   readonly loads: LoadStack<Flight>;
   random(): number;
-  count(what: Counted): void;
   /** Makes the flight unjoinable, if it is still the one that calls of its key join. */
   leave(flight: Flight): void;
   /** The flight is over and answers nobody any more. */
   ended(flight: Flight): void;
-  answered(waiter: Waiter, source: Source | 'error'): void;
-  gaveUp(waiter: Waiter, why: 'timeout' | 'aborted'): void;
-  /** A value could not be encoded: the other replicas load for themselves. */
-  untravelable(): void;
+  readonly report: FlightReport;
+}
+
+/** What a flight tells as it happens; counted, and published to those who listen. */
+export interface FlightReport {
+  /** A caller has left, answered or not. */
+  left(id: FlightId, outcome: CallOutcome, waitedMs: number): void;
+  loadStarted(): void;
+  loadEnded(id: FlightId, source: 'leader' | 'degraded' | 'bypass', end: LoadEnd, durationMs: number, followers: number): void;
+  elected(id: FlightId, result: 'won' | 'takeover' | 'lost' | 'settled', leaderId?: FlightId): void;
+  detached(id: FlightId): void;
+  unshareable(id: FlightId, why: 'untravelable' | 'private'): void;
+  settled(id: FlightId, bytes: number): void;
+  unreadable(): void;
   /** The coordinator answered. */
   reached(): void;
   /** The coordinator is out of reach and a flight goes on without it. */

@@ -63,12 +63,9 @@ export class Flight {
     this.canonical = canonical;
     this.hash = hash;
     this.#claimant = host.link && new Claimant(host, host.link, hash, id);
-    this.waiters = new Waiters(id, host.clock, {
-      answered: (waiter, source) => host.answered(waiter, source),
-      gaveUp: (waiter, why) => {
-        host.gaveUp(waiter, why);
-        this.#onGaveUp(waiter);
-      },
+    this.waiters = new Waiters(id, host.clock, (waiter, outcome, waitedMs) => {
+      host.report.left(id, outcome, waitedMs);
+      if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
     });
   }
 
@@ -160,6 +157,7 @@ export class Flight {
   #onClaim(claimant: Claimant, claim: Claim, sentAt: number): Turn | undefined | 'wait' {
     switch (claim.role) {
       case 'settled':
+        this.#host.report.elected(this.id, 'settled');
         return this.#take(claim.outcome, claimant);
       case 'follower':
         this.#follow(claimant, claim);
@@ -195,7 +193,7 @@ export class Flight {
   }
 
   #onReply(claimant: Claimant, claim: Claim, sentAt: number): void {
-    this.#host.reached();
+    this.#host.report.reached();
     if (this.#phase === 'asking' || this.#phase === 'following') {
       this.#mailbox.post({ why: 'replied', claim, sentAt });
       return;
@@ -213,6 +211,7 @@ export class Flight {
   #follow(claimant: Claimant, claim: Extract<Claim, { role: 'follower' }>): void {
     const { recheckMs } = claimant.timings;
     this.#phase = 'following';
+    if (this.#mark === undefined) this.#host.report.elected(this.id, 'lost', claim.flightId);
     this.#mark = Math.min(this.#mark ?? claim.min, claim.min);
     if (claim.floor >= this.#mark) this.#leave();
     const jitterMs = (this.#host.random() * recheckMs) / 5;
@@ -222,14 +221,14 @@ export class Flight {
   }
 
   #lead(claim: Extract<Claim, { role: 'leader' }>): Turn {
-    if (this.#mark !== undefined) this.#host.count('takeovers');
+    this.#host.report.elected(this.id, this.#mark === undefined ? 'won' : 'takeover', this.id);
     this.#mark = claim.fencingToken;
     return { source: 'leader', token: claim.fencingToken, attempt: claim.attempt };
   }
 
   #degrade(error: CoordinatorError): Turn {
     this.#mark = undefined;
-    this.#host.unreached(error);
+    this.#host.report.unreached(error);
     for (const waiter of this.waiters.all()) {
       if (waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, error);
     }
@@ -253,11 +252,12 @@ export class Flight {
     this.#renewLater(turn.token);
     const end = await this.#load.end;
     this.#timer?.cancel();
+    const followers = this.waiters.size - (this.waiters.has(leader) ? 1 : 0);
+    this.#host.report.loadEnded(this.id, turn.source, end, this.#host.clock.now() - this.#load.startedAt, this.#letGo ? 0 : followers);
     return this.#land(turn, leader, end);
   }
 
   #land(turn: Turn, leader: Waiter, end: LoadEnd): Turn | undefined | Promise<Turn | undefined> {
-    if (end.how === 'error') this.#host.count('loadErrors');
     if (this.#letGo) {
       this.#answerOne(leader, turn.source, end);
       return undefined;
@@ -292,7 +292,7 @@ export class Flight {
   }
 
   #startLoad(waiter: Waiter, token: number | undefined, onUnshareable: () => void): Load {
-    this.#host.count('loads');
+    this.#host.report.loadStarted();
     return new Load({
       key: waiter.key,
       flightId: this.id,
@@ -313,6 +313,7 @@ export class Flight {
     for (const waiter of this.waiters.all()) {
       if (waiter !== leader) this.#loadAlone(waiter);
     }
+    this.#host.report.unshareable(this.id, 'private');
     this.#settle(turn, () => ({ kind: 'unshareable', why: 'private' }));
     if (!this.waiters.has(leader)) this.#load?.abort(nobodyWaits());
   }
@@ -322,6 +323,7 @@ export class Flight {
     this.#solos.set(waiter, load);
     void load.end.then((end) => {
       this.#solos.delete(waiter);
+      this.#host.report.loadEnded(this.id, 'bypass', end, this.#host.clock.now() - load.startedAt, 0);
       this.#answerOne(waiter, 'bypass', end);
     });
   }
@@ -360,7 +362,7 @@ export class Flight {
     try {
       value = codecOf(first, claimant).decode(outcome.bytes);
     } catch {
-      this.#host.count('unreadableOutcomes');
+      this.#host.report.unreadable();
       return this.#takeNothing('untravelable');
     }
     this.#leave();
@@ -391,6 +393,7 @@ export class Flight {
     try {
       const renewal = await claimant.renew(token);
       if (renewal.state === 'detached') {
+        this.#host.report.detached(this.id);
         this.#leave();
         return;
       }
@@ -403,15 +406,20 @@ export class Flight {
 
   #settle(turn: Turn, encode: (claimant: Claimant) => Outcome): void {
     const claimant = this.#claimant;
-    if (claimant === undefined || turn.token === undefined) this.#giveBack(turn);
-    else claimant.settle(turn.token, this.#encoded(() => encode(claimant)));
+    if (claimant === undefined || turn.token === undefined) {
+      this.#giveBack(turn);
+      return;
+    }
+    const outcome = this.#encoded(() => encode(claimant));
+    this.#host.report.settled(this.id, outcome.kind === 'unshareable' ? 0 : outcome.bytes.byteLength);
+    claimant.settle(turn.token, outcome);
   }
 
   #encoded(encode: () => Outcome): Outcome {
     try {
       return encode();
     } catch {
-      this.#host.untravelable();
+      this.#host.report.unshareable(this.id, 'untravelable');
       return { kind: 'unshareable', why: 'untravelable' };
     }
   }

@@ -7,7 +7,7 @@ import type { LoadContext, Loader } from './options.js';
 /** How a run of the loader ended. `aborted`: nobody wanted it any more, or the collapser closed. */
 export type LoadEnd =
   | { readonly how: 'value'; readonly value: unknown }
-  | { readonly how: 'error'; readonly error: unknown }
+  | { readonly how: 'error'; readonly error: unknown; readonly timedOut: boolean }
   | { readonly how: 'aborted' };
 
 export interface LoadRequest {
@@ -22,12 +22,14 @@ export interface LoadRequest {
   readonly onUnshareable: () => void;
 }
 
+
 /**
  * One run of a loader. It ends exactly once: with the loader's value or error, at `loadTimeoutMs`, or when it is aborted;
  * what a loader does after that is ignored.
  */
 export class Load {
   readonly end: Promise<LoadEnd>;
+  readonly startedAt: number;
   #resolve: ((end: LoadEnd) => void) | undefined;
   #timer: Timer | undefined;
   /** Made when the loader asks for its signal: most loaders never do. */
@@ -35,6 +37,7 @@ export class Load {
   #aborted: { readonly reason: unknown } | undefined;
 
   constructor(request: LoadRequest) {
+    this.startedAt = request.clock.now();
     this.end = new Promise((resolve) => {
       this.#resolve = resolve;
     });
@@ -59,7 +62,7 @@ export class Load {
     try {
       this.#finish({ how: 'value', value: await request.around(() => request.loader(this.#context(request))) });
     } catch (error) {
-      this.#finish({ how: 'error', error });
+      this.#finish({ how: 'error', error, timedOut: false });
     }
   }
 
@@ -94,7 +97,7 @@ export class Load {
   #timeOut(request: LoadRequest): void {
     const error = new LoadTimeoutError(request.loadTimeoutMs, request.flightId);
     this.#abortSignal(error);
-    this.#finish({ how: 'error', error });
+    this.#finish({ how: 'error', error, timedOut: true });
   }
 
   #finish(end: LoadEnd): void {

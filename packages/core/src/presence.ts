@@ -1,8 +1,7 @@
-import type { Clock, Timer } from './clock.js';
+import type { Timer } from './clock.js';
 import type { CoordinatorLink, FlightId } from './coordinator.js';
-import { withLimit } from './claimant.js';
+import { measured, withLimit, type ClaimantHost } from './claimant.js';
 import type { Flight } from './flight.js';
-import type { Pulse } from './pulse.js';
 
 /** How often presence is looked at, in milliseconds; also how long a flight is followed before the first look. */
 const LOOK_MS = 100;
@@ -20,17 +19,15 @@ interface Watched {
  * load, never a wrong or lost outcome.
  */
 export class PresenceWatch {
-  readonly #clock: Clock;
+  readonly #host: Pick<ClaimantHost, 'clock' | 'pulse' | 'operated'>;
   readonly #link: CoordinatorLink;
-  readonly #pulse: Pulse;
   readonly #watched = new Map<Flight, Watched>();
   #timer: Timer | undefined;
   #looking = false;
 
-  constructor(clock: Clock, link: CoordinatorLink, pulse: Pulse) {
-    this.#clock = clock;
+  constructor(host: Pick<ClaimantHost, 'clock' | 'pulse' | 'operated'>, link: CoordinatorLink) {
+    this.#host = host;
     this.#link = link;
-    this.#pulse = pulse;
   }
 
   watch(flight: Flight, leader: FlightId): void {
@@ -46,7 +43,7 @@ export class PresenceWatch {
 
   #lookLater(): void {
     if (this.#timer !== undefined || this.#looking || this.#watched.size === 0) return;
-    this.#timer = this.#clock.setTimer(() => void this.#look(), LOOK_MS);
+    this.#timer = this.#host.clock.setTimer(() => void this.#look(), LOOK_MS);
   }
 
   async #look(): Promise<void> {
@@ -54,7 +51,8 @@ export class PresenceWatch {
     this.#looking = true;
     const leaders = [...new Set(Array.from(this.#watched.values(), (watched) => watched.leader))];
     try {
-      const answers = (await withLimit(this.#absent(leaders), this.#pulse, this.#link.timings.commandTimeoutMs)) ?? [];
+      const asked = withLimit(this.#absent(leaders), this.#host.pulse, this.#link.timings.commandTimeoutMs);
+      const answers = (await measured(this.#host, 'presence', asked)) ?? [];
       this.#note(new Set(leaders.filter((_, index) => answers[index] === true)));
     } catch {
       // Out of reach: the rechecks of the flights find that out for themselves.

@@ -53,9 +53,9 @@ export interface Totals {
   releasesLost: number;
 }
 
-/** Counts for `stats`. */
-export class Counters {
-  readonly #totals: Totals = {
+/** All totals at zero. */
+export function noTotals(): Totals {
+  return {
     calls: 0,
     leader: 0,
     local: 0,
@@ -75,16 +75,4 @@ export class Counters {
     settlesLost: 0,
     releasesLost: 0,
   };
-
-  add(total: keyof Totals): void {
-    this.#totals[total]++;
-  }
-
-  get(total: keyof Totals): number {
-    return this.#totals[total];
-  }
-
-  snapshot(now: Omit<CollapserStats, 'totals'>): CollapserStats {
-    return { ...now, totals: { ...this.#totals } };
-  }
 }

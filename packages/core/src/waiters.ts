@@ -34,26 +34,26 @@ export interface Waiter {
   readonly reject: (error: unknown) => void;
 }
 
+/** How a call ended: its value's source, or how it failed. */
+export type CallOutcome = Source | 'error' | 'timeout' | 'aborted';
+
 /** Told when a waiter is no longer there, however it left. */
-export interface WaitersListener {
-  answered(waiter: Waiter, source: Source | 'error'): void;
-  gaveUp(waiter: Waiter, why: 'timeout' | 'aborted'): void;
-}
+export type OnLeft = (waiter: Waiter, outcome: CallOutcome, waitedMs: number) => void;
 
 /** Those who wait for one flight. Each leaves by itself, by its own deadline or signal, and touches nobody else. */
 export class Waiters {
   readonly #flightId: FlightId;
   readonly #clock: Clock;
-  readonly #listener: WaitersListener;
+  readonly #onLeft: OnLeft;
   /** In order of arrival; the value undoes the listening to the waiter's signal. */
   readonly #present = new Map<Waiter, () => void>();
   /** One timer for all: it rings at the earliest deadline. */
   #alarm: { readonly at: number; readonly timer: Timer } | undefined;
 
-  constructor(flightId: FlightId, clock: Clock, listener: WaitersListener) {
+  constructor(flightId: FlightId, clock: Clock, onLeft: OnLeft) {
     this.#flightId = flightId;
     this.#clock = clock;
-    this.#listener = listener;
+    this.#onLeft = onLeft;
   }
 
   get size(): number {
@@ -89,14 +89,15 @@ export class Waiters {
       return;
     }
     if (!this.#remove(waiter)) return;
-    waiter.resolve({ ...result, value, waitedMs: this.#clock.now() - waiter.joinedAt });
-    this.#listener.answered(waiter, result.source);
+    const waitedMs = this.#waitedMs(waiter);
+    waiter.resolve({ ...result, value, waitedMs });
+    this.#onLeft(waiter, result.source, waitedMs);
   }
 
   fail(waiter: Waiter, error: unknown): void {
     if (!this.#remove(waiter)) return;
     waiter.reject(error);
-    this.#listener.answered(waiter, 'error');
+    this.#onLeft(waiter, 'error', this.#waitedMs(waiter));
   }
 
   #remove(waiter: Waiter): boolean {
@@ -111,7 +112,11 @@ export class Waiters {
   #giveUp(waiter: Waiter, why: 'timeout' | 'aborted', reason: unknown): void {
     if (!this.#remove(waiter)) return;
     waiter.reject(reason);
-    this.#listener.gaveUp(waiter, why);
+    this.#onLeft(waiter, why, this.#waitedMs(waiter));
+  }
+
+  #waitedMs(waiter: Waiter): number {
+    return this.#clock.now() - waiter.joinedAt;
   }
 
   #listenTo(waiter: Waiter): () => void {

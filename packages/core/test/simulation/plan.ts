@@ -1,0 +1,227 @@
+import type { CoordinatorTimings } from '../../src/index.js';
+import type { Leg } from '../../src/testing/index.js';
+import { Random } from './random.js';
+
+/** All that a seed decides before the run: who calls what when, what each loader does, and which faults come when. */
+export interface Plan {
+  readonly seed: number;
+  /** `calm`: no fault. `single`: one fault in the life of a busy key. `storm`: many faults of a few kinds. */
+  readonly profile: 'calm' | 'single' | 'storm';
+  readonly replicas: number;
+  readonly timings: CoordinatorTimings;
+  readonly inlineBytesMax: number;
+  /** A leg that no fault touches takes up to this long: a round trip always fits into half a command time-out. */
+  readonly legMsMax: number;
+  readonly untilMs: number;
+  readonly legFaults: LegFaults;
+  readonly actions: readonly Action[];
+  /** For what is decided during the run. */
+  readonly random: Random;
+}
+
+export type LegFault = 'lose' | 'duplicate' | 'delay';
+export type LegFaults =
+  | { readonly how: 'chance'; readonly chances: Readonly<Partial<Record<LegFault, number>>> }
+  | { readonly how: 'nth'; readonly fault: LegFault; readonly nth: number; readonly kind: Leg['kind']; readonly op: string };
+
+export type Action = { readonly at: number } & (
+  | ({ readonly kind: 'call' } & CallPlan)
+  | { readonly kind: 'invalidate'; readonly slot: number; readonly key: string }
+  | { readonly kind: 'close'; readonly slot: number; readonly drainMs: number }
+  | Fault
+);
+
+export type Fault =
+  | { readonly kind: 'crash'; readonly slot: number; readonly restartMs: number }
+  | { readonly kind: 'pause'; readonly slot: number; readonly forMs: number; readonly keepsOrder: boolean }
+  | { readonly kind: 'deaf'; readonly slot: number; readonly forMs: number }
+  | { readonly kind: 'cut'; readonly slot: number; readonly leg: Leg['kind']; readonly forMs: number }
+  | { readonly kind: 'outage'; readonly forMs: number }
+  | { readonly kind: 'rollback'; readonly lagMs: number }
+  | { readonly kind: 'wipe' };
+
+export interface CallPlan {
+  readonly slot: number;
+  readonly key: string;
+  readonly timeoutMs: number;
+  readonly loadTimeoutMs: number;
+  /** The caller leaves after this long. */
+  readonly leavesMs: number | undefined;
+  readonly sharesErrors: boolean;
+  readonly isolate: 'none' | 'clone' | 'freeze';
+  readonly whenDegraded: 'load' | 'reject';
+  readonly load: LoadPlan;
+}
+
+export interface LoadPlan {
+  readonly durationMs: number;
+  readonly ending: 'value' | 'large' | 'error' | 'throws' | 'untravelable' | 'private' | 'hangs';
+  /** What the loader does with its signal: `blind` never asks for it. */
+  readonly onAbort: 'rejects' | 'ignores' | 'blind';
+}
+
+const FAULTS = ['crash', 'pause', 'deaf', 'cut', 'outage', 'rollback', 'wipe'] as const;
+const LEG_FAULTS = ['lose', 'duplicate', 'delay'] as const;
+const KEYS = ['alpha', 'beta', 'gamma'] as const;
+const TIMINGS: readonly [CoordinatorTimings, ...CoordinatorTimings[]] = [
+  { leaseMs: 3_000, recheckMs: 500, commandTimeoutMs: 250, retainMs: 10_000 },
+  { leaseMs: 1_500, recheckMs: 250, commandTimeoutMs: 250, retainMs: 8_000 },
+];
+
+export function makePlan(seed: number): Plan {
+  const random = new Random(seed);
+  const profile = random.pick(['calm', 'single', 'single', 'storm', 'storm'] as const);
+  const timings = random.pick(TIMINGS);
+  const replicas = profile === 'single' ? random.whole(3, 4) : random.whole(2, 4);
+  const base = { seed, profile, timings, replicas, inlineBytesMax: 512, legMsMax: random.pick([0, 1, 5, 20, 50]) };
+  const stage: Stage = { random, timings, replicas, features: features(random, profile), keys: KEYS.slice(0, profile === 'single' ? 1 : random.whole(1, 3)) };
+  const untilMs = profile === 'single' ? 8_000 : 10_000;
+  const legFaults = legFaultsOf(random, profile);
+  const events = profile === 'single' ? singleFault(stage, legFaults) : profile === 'storm' ? storm(stage, untilMs) : [];
+  const actions = [...calls(stage, profile, untilMs), ...events].sort((left, right) => left.at - right.at);
+  return { ...base, untilMs, legFaults, actions, random: random.fork() };
+}
+
+interface Stage {
+  readonly random: Random;
+  readonly timings: CoordinatorTimings;
+  readonly replicas: number;
+  readonly features: ReadonlySet<Feature>;
+  readonly keys: readonly string[];
+}
+
+type Feature = 'invalidates' | 'leaves' | 'impatient' | 'fails' | 'unshared' | 'private' | 'untravelable' | 'large' | 'hangs' | 'rejects' | 'closes';
+const FEATURES: readonly Feature[] = [
+  'invalidates',
+  'leaves',
+  'impatient',
+  'fails',
+  'unshared',
+  'private',
+  'untravelable',
+  'large',
+  'hangs',
+  'rejects',
+  'closes',
+];
+
+/** Each run uses some of what callers and loaders may do, so that each combination is seen without the noise of all. */
+function features(random: Random, profile: Plan['profile']): ReadonlySet<Feature> {
+  if (profile === 'single') return new Set(FEATURES.filter((feature) => random.chance(feature === 'invalidates' || feature === 'large' ? 0.4 : 0.06)));
+  return new Set(FEATURES.filter(() => random.chance(0.35)));
+}
+
+// ---- Callers --------------------------------------------------------------------------------------------------------
+
+/** Calls come in bursts, as they do when a hot key is opened. */
+function calls(stage: Stage, profile: Plan['profile'], untilMs: number): Action[] {
+  const { random, replicas } = stage;
+  const actions: Action[] = [];
+  const bursts = profile === 'single' ? random.whole(2, 4) : random.whole(3, 7);
+  for (let burst = 0; burst < bursts; burst++) {
+    const key = stage.keys[random.whole(0, stage.keys.length - 1)] ?? KEYS[0];
+    const start = burst === 0 ? 0 : random.whole(0, untilMs * 0.7);
+    const spread = random.pick([0, 10, 300, 1_500]);
+    const isSlow = profile === 'single' || random.chance(0.5);
+    for (let left = random.whole(2, profile === 'single' ? 6 : 5); left > 0; left--) {
+      actions.push({ at: start + random.whole(0, spread), kind: 'call', ...callPlan(stage, key, isSlow) });
+    }
+    if (stage.features.has('invalidates') && random.chance(0.8)) {
+      actions.push({ at: start + random.whole(0, spread + 800), kind: 'invalidate', slot: random.whole(0, replicas - 1), key });
+    }
+  }
+  if (stage.features.has('closes')) {
+    actions.push({ at: random.whole(0, untilMs), kind: 'close', slot: random.whole(0, replicas - 1), drainMs: random.pick([0, 100, 2_000]) });
+  }
+  return actions;
+}
+
+function callPlan(stage: Stage, key: string, isSlow: boolean): CallPlan {
+  const { random, features } = stage;
+  const isImpatient = features.has('impatient') && random.chance(0.5);
+  return {
+    slot: random.whole(0, stage.replicas - 1),
+    key,
+    timeoutMs: isImpatient ? random.pick([1, 50, 400, 2_000]) : random.pick([20_000, 30_000, Infinity]),
+    loadTimeoutMs: features.has('hangs') ? random.pick([300, 2_000, 5_000]) : 30_000,
+    leavesMs: features.has('leaves') && random.chance(0.4) ? random.whole(0, 1_500) : undefined,
+    sharesErrors: !(features.has('unshared') && random.chance(0.6)),
+    isolate: features.has('untravelable') ? 'none' : random.pick(['none', 'none', 'clone', 'freeze']),
+    whenDegraded: features.has('rejects') && random.chance(0.4) ? 'reject' : 'load',
+    load: loadPlan(stage, isSlow),
+  };
+}
+
+function loadPlan({ random, features, timings }: Stage, isSlow: boolean): LoadPlan {
+  const quick = (): number => random.pick([0, 1, random.whole(2, 60), random.whole(50, 600)]);
+  return {
+    durationMs: isSlow ? random.whole(200, timings.leaseMs * 2) : quick(),
+    ending: ending(random, features),
+    onAbort: random.pick(['rejects', 'ignores', 'ignores', 'blind']),
+  };
+}
+
+function ending(random: Random, features: ReadonlySet<Feature>): LoadPlan['ending'] {
+  if (features.has('large') && random.chance(0.5)) return 'large';
+  if (features.has('fails') && random.chance(0.5)) return random.pick(['error', 'error', 'throws']);
+  if (features.has('unshared') && random.chance(0.5)) return 'error';
+  if (features.has('private') && random.chance(0.4)) return 'private';
+  if (features.has('untravelable') && random.chance(0.4)) return 'untravelable';
+  if (features.has('hangs') && random.chance(0.3)) return 'hangs';
+  return 'value';
+}
+
+// ---- Faults ---------------------------------------------------------------------------------------------------------
+
+const MESSAGES = ['settled', 'settled', 'woken', 'invalidated'] as const;
+const OPERATIONS = ['claim', 'claim', 'settle', 'release', 'renew', 'invalidate', 'absent'] as const;
+
+function legFaultsOf(random: Random, profile: Plan['profile']): LegFaults {
+  if (profile === 'single' && random.chance(0.4)) {
+    const kind = random.pick(['request', 'reply', 'message'] as const);
+    const op = kind === 'message' ? random.pick(MESSAGES) : random.pick(OPERATIONS);
+    return { how: 'nth', fault: random.pick(LEG_FAULTS), nth: random.whole(0, 5), kind, op };
+  }
+  const chances: Partial<Record<LegFault, number>> = {};
+  if (profile === 'storm') {
+    for (const fault of LEG_FAULTS) if (random.chance(0.5)) chances[fault] = random.pick([0.01, 0.05, 0.2]);
+  }
+  return { how: 'chance', chances };
+}
+
+function singleFault(stage: Stage, legFaults: LegFaults): Action[] {
+  if (legFaults.how === 'nth') return [];
+  const { random } = stage;
+  const at = random.chance(0.5) ? random.whole(0, 800) : random.whole(0, 5_000);
+  return [{ at, ...makeFault(stage, random.pick(FAULTS)) }];
+}
+
+function storm(stage: Stage, untilMs: number): Action[] {
+  const { random } = stage;
+  const actions: Action[] = [];
+  for (const kind of FAULTS) {
+    if (!random.chance(0.35)) continue;
+    for (let left = random.whole(1, 3); left > 0; left--) actions.push({ at: random.whole(0, untilMs * 0.9), ...makeFault(stage, kind) });
+  }
+  return actions;
+}
+
+function makeFault({ random, replicas, timings }: Stage, kind: Fault['kind']): Fault {
+  const slot = random.whole(0, replicas - 1);
+  switch (kind) {
+    case 'crash':
+      return { kind, slot, restartMs: random.whole(0, 3_000) };
+    case 'pause':
+      return { kind, slot, forMs: random.whole(10, 3 * timings.leaseMs), keepsOrder: random.chance(0.5) };
+    case 'deaf':
+      return { kind, slot, forMs: random.whole(10, 2_000) };
+    case 'cut':
+      return { kind, slot, leg: random.pick(['request', 'reply', 'message']), forMs: random.whole(50, 1_500) };
+    case 'outage':
+      return { kind, forMs: random.whole(10, 3_000) };
+    case 'rollback':
+      return { kind, lagMs: random.whole(10, 4_000) };
+    case 'wipe':
+      return { kind };
+  }
+}
