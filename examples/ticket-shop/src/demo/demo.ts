@@ -60,7 +60,8 @@ async function setUp({ options, teardown, say }: DemoContext): Promise<{ stage: 
   const proxy = await startProxy({ ports: () => replicas.ports(), own: (request, response) => live.answer(request, response) });
   teardown.defer('the proxy', () => proxy.close());
   const generator = startChild('the load generator', new URL('./load-generator.js', import.meta.url), {}, teardown);
-  return { stage: { generator, replicas, database, proxyPort: proxy.port, load: options }, proxy, live };
+  const load = { requests: options.requests, keys: options.keys, replicas: options.replicas };
+  return { stage: { generator, replicas, database, proxyPort: proxy.port, load }, proxy, live };
 }
 
 const POOL_SIZE = 10;

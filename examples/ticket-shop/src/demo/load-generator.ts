@@ -11,7 +11,7 @@ const agent = new Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets:
 
 process.on('disconnect', () => process.exit(0));
 process.on('message', (message: unknown) => {
-  if (isOrder(message)) void fire(message).then((report) => process.send?.({ kind: 'fired', report }));
+  if (isOrder(message)) void fire(message).then((report) => process.send?.({ kind: 'fired', report }, undefined, undefined, () => {}));
 });
 
 function isOrder(message: unknown): message is BurstOrder & { kind: 'fire' } {

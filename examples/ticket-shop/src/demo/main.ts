@@ -29,7 +29,9 @@ async function run(options: DemoOptions): Promise<void> {
     process.on('uncaughtException', (error) => (console.error(error), resolve(1)));
     process.on('unhandledRejection', (error) => (console.error(error), resolve(1)));
   });
-  const shown = show(options).then((code) => {
+  let isOver = false;
+  void ended.then(() => (isOver = true));
+  const shown = show(options, () => isOver).then((code) => {
     serving = code === undefined;
     return code ?? ended;
   });
@@ -39,7 +41,7 @@ async function run(options: DemoOptions): Promise<void> {
 }
 
 /** The exit code; undefined when the demo goes on serving. */
-async function show(options: DemoOptions): Promise<number | undefined> {
+async function show(options: DemoOptions, isOver: () => boolean): Promise<number | undefined> {
   const say = (text: string) => (options.json ? console.error(text) : console.log(text));
   try {
     const { comparison, url } = await runDemo({ options, teardown, say });
@@ -48,7 +50,8 @@ async function show(options: DemoOptions): Promise<number | undefined> {
     say(`The live page and the shop are at ${url}\nCtrl-C stops everything.`);
     return undefined;
   } catch (error) {
-    console.error(error instanceof Error ? error.message : error);
+    // Whatever was under way fails when everything is being stopped.
+    if (!isOver()) console.error(error instanceof Error ? error.message : error);
     return 1;
   }
 }

@@ -40,6 +40,7 @@ function number(value: number): string {
   return value.toLocaleString('en-US');
 }
 
+/** Rounded down: 100 % is said only of all of it. */
 function percent(share: number): string {
-  return `${(100 * share).toFixed(1)} %`;
+  return `${(Math.floor(1_000 * share) / 10).toFixed(1)} %`;
 }

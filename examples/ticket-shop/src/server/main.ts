@@ -35,7 +35,7 @@ async function listen(target: Server, { host, port }: ServerConfig): Promise<voi
   const address = target.address();
   const actualPort = typeof address === 'object' && address !== null ? address.port : port;
   if (process.send === undefined) console.log(`listening on ${host}:${actualPort}, collapse=${shop.collapsing.mode}`);
-  else process.send({ kind: 'ready', port: actualPort });
+  else tellParent({ kind: 'ready', port: actualPort });
 }
 
 /** Under the demo: its orders, and an end when it goes away, however it does. */
@@ -45,8 +45,13 @@ function followParent(): void {
     if (!isOrder(message)) return;
     shop.collapsing.mode = message.collapse;
     shop.busyMs = message.busyMs;
-    process.send?.({ kind: 'configured' });
+    tellParent({ kind: 'configured' });
   });
+}
+
+/** A parent that has gone does not hear it; the end follows by `disconnect`. */
+function tellParent(message: object): void {
+  process.send?.(message, undefined, undefined, () => {});
 }
 
 function isOrder(message: unknown): message is { kind: 'configure'; collapse: Shop['collapsing']['mode']; busyMs: number } {

@@ -37,10 +37,17 @@ describe('the demo', () => {
     await expectNothingLeft();
   });
 
-  it.each(['SIGTERM', 'SIGINT', 'SIGKILL'] as const)('leaves nothing behind when %s ends it while it starts', async (signal) => {
+  it.each([
+    ['SIGTERM', /starting PostgreSQL/],
+    ['SIGKILL', /starting PostgreSQL/],
+    ['SIGKILL', /starting Redis/],
+    ['SIGTERM', /starting 4 replicas/],
+    ['SIGINT', /starting 4 replicas/],
+    ['SIGKILL', /starting 4 replicas/],
+  ] as const)('leaves nothing behind when %s ends it while it says %s', async (signal, moment) => {
     const child = demo('--once', '--requests', '10');
     const end = ended(child);
-    await said(child, /starting 4 replicas/);
+    await said(child, moment);
     child.kill(signal);
     const { code } = await end;
     expect(code).not.toBe(0);

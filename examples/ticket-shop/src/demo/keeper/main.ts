@@ -2,6 +2,7 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
+import { type Message } from '../child.js';
 import { createTeardown } from '../teardown.js';
 import { startPostgres } from './postgres.js';
 import { startRedis } from './redis.js';
@@ -20,7 +21,7 @@ process.on('SIGTERM', () => void stop());
 process.on('SIGHUP', () => void stop());
 process.on('disconnect', () => void stop());
 starting = start().catch(async (error: unknown) => {
-  process.send?.({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
+  tell({ kind: 'failed', message: error instanceof Error ? error.message : String(error) });
   await teardown.run();
   process.exit(1);
 });
@@ -31,21 +32,26 @@ async function start(): Promise<void> {
   await chmod(directory, 0o711); // PostgreSQL may run as another user, in a directory of its own inside this one
   const databaseUrl = process.env['DATABASE_URL'] || (await postgres(directory));
   const redisUrl = process.env['REDIS_URL'] || (await redis(directory));
-  process.send?.({ kind: 'ready', databaseUrl, redisUrl });
+  tell({ kind: 'ready', databaseUrl, redisUrl });
 }
 
 async function postgres(directory: string): Promise<string> {
-  process.send?.({ kind: 'progress', text: 'starting PostgreSQL' });
+  tell({ kind: 'progress', text: 'starting PostgreSQL' });
   const server = await startPostgres(directory, Number(process.env['CONNECTIONS_MAX'] ?? 100));
   teardown.defer('PostgreSQL', () => server.stop());
   return server.url;
 }
 
 async function redis(directory: string): Promise<string> {
-  process.send?.({ kind: 'progress', text: 'starting Redis' });
+  tell({ kind: 'progress', text: 'starting Redis' });
   const server = await startRedis(directory, process.env['REDIS_SERVER']);
   teardown.defer('Redis', () => server.stop());
   return server.url;
+}
+
+/** The demo may be gone at any moment; that alone is no reason to end before the servers are stopped. */
+function tell(message: Message): void {
+  process.send?.(message, undefined, undefined, () => {});
 }
 
 async function stop(): Promise<void> {
