@@ -17,7 +17,7 @@ export interface Captured {
 }
 
 /** An answer that only its own caller may have. */
-export const PRIVATE_ANSWER = null;
+const PRIVATE_ANSWER = null;
 
 export interface CaptureOptions {
   readonly request: Request;
