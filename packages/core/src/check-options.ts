@@ -37,7 +37,10 @@ export function wholeNumber(min: number): OptionCheck {
 
 /** Accepts one of a closed set of values. */
 export function oneOf(...values: readonly unknown[]): OptionCheck {
-  return (value) => (values.includes(value) ? undefined : `one of ${values.map((item) => (typeof item === 'string' ? `'${item}'` : String(item))).join(', ')}`);
+  return (value) =>
+    values.includes(value)
+      ? undefined
+      : `one of ${values.map((item) => (typeof item === 'string' ? `'${item}'` : String(item))).join(', ')}`;
 }
 
 /** Accepts an object that has these methods. */
@@ -53,7 +56,11 @@ function unknownName(owner: string, name: string, known: readonly string[]): Typ
     .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)[0];
   const hint = nearest !== undefined && nearest.distance <= 4 ? `; did you mean '${nearest.candidate}'?` : '';
-  return misuse('ERR_ONEFLIGHT_OPTION', `${owner} to have only the options ${known.join(', ')}`, `the unknown option '${name.slice(0, 64)}'${hint}`);
+  return misuse(
+    'ERR_ONEFLIGHT_OPTION',
+    `${owner} to have only the options ${known.join(', ')}`,
+    `the unknown option '${name.slice(0, 64)}'${hint}`,
+  );
 }
 
 /** Levenshtein's distance, one row at a time. */

@@ -25,3 +25,6 @@ export const systemClock: Clock = Object.freeze({
     return { cancel: () => clearTimeout(handle) };
   },
 });
+
+/** The process's randomness, in [0, 1); spreads what would otherwise happen at the same moment on all replicas. */
+export const systemRandom = (): number => Math.random();

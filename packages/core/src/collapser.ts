@@ -1,6 +1,6 @@
 import { asCoordinatorError, measured, withLimit } from './claimant.js';
 import { checkOptions, milliseconds } from './check-options.js';
-import { systemClock, type Clock } from './clock.js';
+import { systemClock, systemRandom, type Clock } from './clock.js';
 import type { CoordinatorLink, FlightId, KeyHash, Message } from './coordinator.js';
 import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorFailure } from './errors.js';
 import { Events, type BypassReason, type EventListener, type Operation } from './events.js';
@@ -120,7 +120,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     this.report = new Report(name, this.#events);
     this.clock = options.clock ?? coordinator?.clock ?? systemClock;
     this.pulse = new Pulse(this.clock);
-    this.random = options.random ?? Math.random;
+    this.random = options.random ?? systemRandom;
     this.#observes = mode === 'observe';
     this.#defaults = callOptions(defaults, RUN_DEFAULTS);
     this.#limits = { ...LIMIT_DEFAULTS, ...limits };
@@ -141,12 +141,13 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   wrap<A extends unknown[], T>(fn: (...args: A) => Promise<T>, options: WrapOptions<A, T>): (...args: A) => Promise<T> {
     if (typeof fn !== 'function') throw misuse('ERR_ONEFLIGHT_LOADER', 'a function to wrap', describe(fn));
-    const isFunction = (value: unknown): string | undefined => (typeof value === 'function' ? undefined : 'a function from the arguments to a key');
+    const isFunction = (value: unknown): string | undefined =>
+      typeof value === 'function' ? undefined : 'a function from the arguments to a key';
     checkOptions('options', options, { ...RUN_CHECKS, key: isFunction });
     const { key, ...rest } = options;
     if (key === undefined) throw misuse('ERR_ONEFLIGHT_OPTION', 'options.key to be a function from the arguments to a key', 'undefined');
-    const runOptions: RunOptions = rest;
-    return async (...args) => this.run(key(...args), () => fn(...args), typedOptions<T>(runOptions));
+    const runOptions: RunOptions<T> = rest;
+    return async (...args) => this.run(key(...args), () => fn(...args), runOptions);
   }
 
   async invalidate(key: Key): Promise<void> {
@@ -173,7 +174,14 @@ class ProcessCollapser implements Collapser, FlightHost {
       waiters += flight.waiters.size;
       if (flight.isLoading) loading++;
     }
-    return { flights: this.#flights.size, joinable: this.#joinable.size, loading, waiters, degraded: this.report.isDegraded, totals: this.report.totals() };
+    return {
+      flights: this.#flights.size,
+      joinable: this.#joinable.size,
+      loading,
+      waiters,
+      degraded: this.report.isDegraded,
+      totals: this.report.totals(),
+    };
   }
 
   listen(listener: EventListener): () => void {
@@ -197,7 +205,8 @@ class ProcessCollapser implements Collapser, FlightHost {
     try {
       const call = callOptions(options, this.#defaults);
       const canonical = canonicalKey(key);
-      if (!isLoader(loader)) throw misuse('ERR_ONEFLIGHT_LOADER', 'a loader: a function that returns the value or a promise of it', describe(loader));
+      if (!isLoader(loader))
+        throw misuse('ERR_ONEFLIGHT_LOADER', 'a loader: a function that returns the value or a promise of it', describe(loader));
       this.#refuseWhenClosed();
       this.#refuseReentrance(canonical);
       call.signal?.throwIfAborted();
@@ -260,7 +269,9 @@ class ProcessCollapser implements Collapser, FlightHost {
   }
 
   #refuseReentrance(canonical: CanonicalKey): void {
-    const outer = this.loads.find((flight) => flight.canonical === canonical && flight.isLoading && this.#flights.get(flight.id) === flight);
+    const outer = this.loads.find(
+      (flight) => flight.canonical === canonical && flight.isLoading && this.#flights.get(flight.id) === flight,
+    );
     if (outer !== undefined) throw new ReentrantFlightError(outer.id);
   }
 
@@ -332,7 +343,8 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   /** An invalidation that is executed twice does no harm, so it is sent again when its reply does not come. */
   async #invalidateRemotely(link: CoordinatorLink, key: KeyHash): Promise<number> {
-    const send = (): Promise<number> => measured(this, 'invalidate', withLimit(link.invalidate({ key }), this.pulse, link.timings.commandTimeoutMs));
+    const send = (): Promise<number> =>
+      measured(this, 'invalidate', withLimit(link.invalidate({ key }), this.pulse, link.timings.commandTimeoutMs));
     try {
       return await send();
     } catch (error) {
@@ -347,7 +359,9 @@ class ProcessCollapser implements Collapser, FlightHost {
     if (this.#flights.size > 0) await this.#idleWithin(drainMs);
     if (this.#flights.size > 0) {
       const idle = this.#idle();
-      const error = new ClosedError('the collapser was closed while this call waited, and its drainMs was over. Give close() a longer drainMs');
+      const error = new ClosedError(
+        'the collapser was closed while this call waited, and its drainMs was over. Give close() a longer drainMs',
+      );
       for (const flight of this.#flights.values()) flight.shut(error);
       await idle;
     }
@@ -379,10 +393,6 @@ function isLoader(value: unknown): value is Loader<unknown> {
 
 /** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */
 function typed<T>(result: FlightResult<unknown>): FlightResult<T> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- nothing at run time can check a type parameter
   return result as FlightResult<T>;
-}
-
-/** `rest` of WrapOptions loses its type parameter to the spread. */
-function typedOptions<T>(options: RunOptions): RunOptions<T> {
-  return options as RunOptions<T>;
 }

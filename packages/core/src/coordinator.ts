@@ -131,7 +131,13 @@ export type Outcome =
 /** What arrives at a replica without being asked for. It may be lost, late, repeated, or overtake a reply. */
 export type Message =
   /** The outcome that these waiters of this replica wait for. */
-  | { readonly kind: 'settled'; readonly key: KeyHash; readonly ids: readonly FlightId[]; readonly fencingToken: number; readonly outcome: Outcome }
+  | {
+      readonly kind: 'settled';
+      readonly key: KeyHash;
+      readonly ids: readonly FlightId[];
+      readonly fencingToken: number;
+      readonly outcome: Outcome;
+    }
   /** Claim now: nobody leads and this one was chosen, or its outcome is too large for a message and waits to be fetched. */
   | { readonly kind: 'woken'; readonly key: KeyHash; readonly ids: readonly FlightId[] }
   /** The key was invalidated: outcomes with a token up to `floor` answer no new call. */

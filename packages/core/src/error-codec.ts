@@ -216,13 +216,13 @@ function unreadable(flightId: FlightId | undefined): RemoteLoadError {
 /** Builds the error that a report tells of; throws where the report is malformed. */
 function rebuild(report: unknown, options: DecodeErrorOptions, depthLeft: number): RemoteLoadError {
   if (depthLeft < 0) throw new TypeError('reports nested too deeply');
-  const message = field(report, 'message');
+  const message = ownField(report, 'message');
   if (typeof message !== 'string' || message.length > MESSAGE_LENGTH_MAX) throw new TypeError('a report without a message');
-  const cause = rebuildPart(field(report, 'cause'), options, depthLeft);
+  const cause = rebuildPart(ownField(report, 'cause'), options, depthLeft);
   const error = new RemoteLoadError(message, options.flightId, cause === undefined ? undefined : { cause: cause.value });
-  for (const name of ['name', 'stack'] as const) restore(error, name, field(report, name), ['string']);
-  for (const name of ['code', 'status', 'statusCode'] as const) restore(error, name, field(report, name), ['string', 'number']);
-  const members = field(report, 'errors');
+  for (const name of ['name', 'stack'] as const) restore(error, name, ownField(report, name), ['string']);
+  for (const name of ['code', 'status', 'statusCode'] as const) restore(error, name, ownField(report, name), ['string', 'number']);
+  const members = ownField(report, 'errors');
   if (members === undefined) return error;
   const errors = rebuildMembers(members, options, depthLeft);
   return Object.defineProperty(error, 'errors', { value: errors, writable: true, configurable: true });
@@ -240,9 +240,9 @@ function rebuildMembers(members: unknown, options: DecodeErrorOptions, depthLeft
 
 function rebuildPart(part: unknown, options: DecodeErrorOptions, depthLeft: number): { readonly value: unknown } | undefined {
   if (part === undefined) return undefined;
-  const report = field(part, 'report');
+  const report = ownField(part, 'report');
   if (report !== undefined) return { value: rebuild(report, options, depthLeft - 1) };
-  const text = field(part, 'value');
+  const text = ownField(part, 'value');
   if (typeof text !== 'string') throw new TypeError('neither a report nor a value');
   try {
     return { value: options.codec.decode(Buffer.from(text, 'base64')) };
@@ -260,7 +260,7 @@ function restore(error: RemoteLoadError, name: string, value: unknown, types: re
 }
 
 /** Own fields only: a report has no say over what objects inherit. */
-function field(of: unknown, name: string): unknown {
+function ownField(of: unknown, name: string): unknown {
   if (typeof of !== 'object' || of === null || Array.isArray(of)) throw new TypeError('not a report');
   return Object.hasOwn(of, name) ? Reflect.get(of, name) : undefined;
 }

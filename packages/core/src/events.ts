@@ -9,7 +9,12 @@ import type { Source } from './waiters.js';
  */
 export type CollapserEvent =
   /** A call has ended. `outcome` is its source, or how it failed. */
-  | { readonly type: 'call'; readonly flightId: FlightId; readonly outcome: Source | 'error' | 'timeout' | 'aborted'; readonly waitedMs: number }
+  | {
+      readonly type: 'call';
+      readonly flightId: FlightId;
+      readonly outcome: Source | 'error' | 'timeout' | 'aborted';
+      readonly waitedMs: number;
+    }
   /** A call was not collapsed. */
   | { readonly type: 'bypass'; readonly reason: BypassReason }
   /** A loader has run. `followers` counts the callers here that it answered besides its own. */
@@ -22,7 +27,12 @@ export type CollapserEvent =
       readonly followers: number;
     }
   /** A claim was answered: this replica leads (`takeover`: after it had waited for another one), follows, or found the outcome there. */
-  | { readonly type: 'election'; readonly flightId: FlightId; readonly result: 'won' | 'takeover' | 'lost' | 'settled'; readonly leaderId: FlightId | undefined }
+  | {
+      readonly type: 'election';
+      readonly flightId: FlightId;
+      readonly result: 'won' | 'takeover' | 'lost' | 'settled';
+      readonly leaderId: FlightId | undefined;
+    }
   /** A leader found that it no longer holds its key: its lease ended, or the key was invalidated. */
   | { readonly type: 'detached'; readonly flightId: FlightId }
   /** An outcome was not given to other replicas, or to any other caller. */
@@ -30,7 +40,12 @@ export type CollapserEvent =
   /** An outcome was settled: its size as it travels, and how many other replicas it was sent to where that is known. */
   | { readonly type: 'settle'; readonly flightId: FlightId; readonly bytes: number }
   /** One round trip to the coordinator. */
-  | { readonly type: 'operation'; readonly operation: Operation; readonly durationMs: number; readonly error: CoordinatorFailure | undefined }
+  | {
+      readonly type: 'operation';
+      readonly operation: Operation;
+      readonly durationMs: number;
+      readonly error: CoordinatorFailure | undefined;
+    }
   /** A message or a stored outcome that could not be used. */
   | { readonly type: 'rejected'; readonly reason: RejectReason | 'unreadable' }
   /** The coordinator came into or went out of reach, as this collapser sees it. */

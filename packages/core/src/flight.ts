@@ -262,7 +262,8 @@ export class Flight {
       this.#answerOne(leader, turn.source, end);
       return undefined;
     }
-    if (end.how === 'error' && turn.attempt < ATTEMPTS_MAX && !sharesError(leader, end.error)) return this.#tryNext(turn, leader, end.error);
+    if (end.how === 'error' && turn.attempt < ATTEMPTS_MAX && !sharesError(leader, end.error))
+      return this.#tryNext(turn, leader, end.error);
     this.#leave();
     switch (end.how) {
       case 'aborted':

@@ -20,7 +20,10 @@ function clone<T>(value: T): T {
   try {
     return structuredClone(value);
   } catch (cause) {
-    throw new PayloadError("isolate needs a value that structuredClone can copy. Return plain data from the loader, or use isolate: 'none'", { cause });
+    throw new PayloadError(
+      "isolate needs a value that structuredClone can copy. Return plain data from the loader, or use isolate: 'none'",
+      { cause },
+    );
   }
 }
 

@@ -29,7 +29,11 @@ export function canonicalKey(key: Key): CanonicalKey {
   const canonical = typeof key === 'string' ? `s${key}` : composite(key);
   if (canonical.length === 1) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
   if (canonical.length > KEY_LENGTH_MAX) {
-    throw misuse('ERR_ONEFLIGHT_KEY', `a key of at most ${KEY_LENGTH_MAX} characters; hash large content into the key`, `${canonical.length} characters`);
+    throw misuse(
+      'ERR_ONEFLIGHT_KEY',
+      `a key of at most ${KEY_LENGTH_MAX} characters; hash large content into the key`,
+      `${canonical.length} characters`,
+    );
   }
   return canonical;
 }
@@ -67,18 +71,8 @@ function partsText(parts: readonly unknown[], place: string): string {
 
 /** JSON keeps strings, numbers, booleans and null apart and lengths unambiguous; a bigint gets a form JSON cannot have. */
 function partText(part: unknown, place: string): string {
-  switch (typeof part) {
-    case 'string':
-    case 'boolean':
-      return JSON.stringify(part);
-    case 'bigint':
-      return `${part}n`;
-    case 'number':
-      if (Number.isFinite(part)) return JSON.stringify(part);
-      break;
-    case 'object':
-      if (part === null) return 'null';
-      break;
-  }
+  if (part === null || typeof part === 'string' || typeof part === 'boolean') return JSON.stringify(part);
+  if (typeof part === 'bigint') return `${part}n`;
+  if (typeof part === 'number' && Number.isFinite(part)) return JSON.stringify(part);
   throw misuse('ERR_ONEFLIGHT_KEY', `${place} to be ${PART_CONTRACT}`, describe(part));
 }

@@ -22,7 +22,6 @@ export interface LoadRequest {
   readonly onUnshareable: () => void;
 }
 
-
 /**
  * One run of a loader. It ends exactly once: with the loader's value or error, at `loadTimeoutMs`, or when it is aborted;
  * what a loader does after that is ignored.

@@ -125,7 +125,8 @@ export const RUN_CHECKS: Readonly<Record<string, OptionCheck>> = {
 };
 
 const COLLAPSER_CHECKS: Readonly<Record<string, OptionCheck>> = {
-  name: (value) => (typeof value === 'string' && /^[\w.:-]{1,64}$/.test(value) ? undefined : 'a name of 1 to 64 letters, digits, or . : _ -'),
+  name: (value) =>
+    typeof value === 'string' && /^[\w.:-]{1,64}$/.test(value) ? undefined : 'a name of 1 to 64 letters, digits, or . : _ -',
   coordinator: objectWith('a coordinator, such as redisCoordinator(…)', 'connect'),
   mode: oneOf('collapse', 'observe'),
   defaults: () => undefined,

@@ -69,7 +69,10 @@ export class Report implements FlightReport {
     if (why === 'private') return;
     this.#totals.untravelable++;
     if (this.#totals.untravelable > 1) return;
-    this.#warn('ONEFLIGHT_UNTRAVELABLE', 'a loader returned a value that cannot travel to other replicas, so each of them loads it too. Return plain data (no class instances or functions), or give a codec');
+    this.#warn(
+      'ONEFLIGHT_UNTRAVELABLE',
+      'a loader returned a value that cannot travel to other replicas, so each of them loads it too. Return plain data (no class instances or functions), or give a codec',
+    );
   }
 
   settled(flightId: FlightId, bytes: number): void {

@@ -1,5 +1,12 @@
 import { createCollapser, type Collapser, type CollapserOptions } from '../../src/index.js';
-import { memoryHub, type ManualClock, type MemoryCoordinator, type MemoryHub, type MemoryHubOptions, type Leg } from '../../src/testing/index.js';
+import {
+  memoryHub,
+  type ManualClock,
+  type MemoryCoordinator,
+  type MemoryHub,
+  type MemoryHubOptions,
+  type Leg,
+} from '../../src/testing/index.js';
 
 /** Several replicas over one memory hub, and a network that a test can hold up leg by leg. */
 export interface Cluster {
@@ -14,7 +21,11 @@ export interface Cluster {
 }
 
 /** Makes a cluster. Randomness is off: jitter is 0. */
-export function cluster(size: number, hubOptions: Omit<MemoryHubOptions, 'clock' | 'network'> = {}, options: CollapserOptions = {}): Cluster {
+export function cluster(
+  size: number,
+  hubOptions: Omit<MemoryHubOptions, 'clock' | 'network'> = {},
+  options: CollapserOptions = {},
+): Cluster {
   const network = new HeldNetwork();
   const hub = memoryHub({ ...hubOptions, network });
   const coordinators = Array.from({ length: size }, () => hub.coordinator());
@@ -36,7 +47,7 @@ export function cluster(size: number, hubOptions: Omit<MemoryHubOptions, 'clock'
 }
 
 /** Delivers promptly, but for the legs that a test told it to hold or lose. */
-export class HeldNetwork {
+class HeldNetwork {
   #rules: { readonly fits: (leg: Leg) => boolean; readonly held: (() => void)[]; loses: boolean }[] = [];
 
   send(leg: Leg, deliver: () => void): void {

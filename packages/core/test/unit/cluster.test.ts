@@ -50,8 +50,18 @@ describe('replicas that share a coordinator', () => {
     await settleDown();
     load.runs[0]?.fail(Object.assign(new RangeError('no such seat'), { code: 'SEAT_GONE', status: 410 }));
     await settleDown();
-    const told = (await ends).map((end) => end.status === 'rejected' && { name: end.reason.name, message: end.reason.message, code: end.reason.code, status: end.reason.status });
-    expect(told).toEqual(Array.from({ length: 3 }, () => ({ name: 'RangeError', message: 'no such seat', code: 'SEAT_GONE', status: 410 })));
+    const told = (await ends).map(
+      (end) =>
+        end.status === 'rejected' && {
+          name: end.reason.name,
+          message: end.reason.message,
+          code: end.reason.code,
+          status: end.reason.status,
+        },
+    );
+    expect(told).toEqual(
+      Array.from({ length: 3 }, () => ({ name: 'RangeError', message: 'no such seat', code: 'SEAT_GONE', status: 410 })),
+    );
   });
 
   it('let one waiter at a time take over when an error is not shared, three loads at most', async () => {
@@ -85,7 +95,14 @@ describe('replicas that share a coordinator', () => {
     process.off('warning', note);
     expect(warnings).toEqual(['ONEFLIGHT_UNTRAVELABLE']);
     expect(replicas.map((replica) => replica.stats().totals.untravelable)).toEqual([1, 0, 0]);
-    expect(results.map(({ source, value }) => `${source} ${value()}`)).toEqual(['leader 1', 'local 1', 'bypass 2', 'local 2', 'bypass 2', 'local 2']);
+    expect(results.map(({ source, value }) => `${source} ${value()}`)).toEqual([
+      'leader 1',
+      'local 1',
+      'bypass 2',
+      'local 2',
+      'bypass 2',
+      'local 2',
+    ]);
   });
 
   it('let every other caller go at once when a loader says its answer is unshareable', async () => {

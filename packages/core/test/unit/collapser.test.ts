@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { describe, expect, it } from 'vitest';
 import { createCollapser, type FlightResult } from '../../src/index.js';
 import { ManualClock } from '../../src/testing/index.js';
@@ -44,13 +45,19 @@ describe('a collapser without a coordinator', () => {
   it('wraps a function, which then collapses by the key of its arguments', async () => {
     const { collapser } = setup();
     const seen: string[][] = [];
-    const fetchUser = collapser.wrap(async (id: number, region: string) => {
-      seen.push([String(id), region]);
-      return `${region}/${id}`;
-    }, { key: (id, region) => ['user', id, region] });
+    const fetchUser = collapser.wrap(
+      async (id: number, region: string) => {
+        seen.push([String(id), region]);
+        return `${region}/${id}`;
+      },
+      { key: (id, region) => ['user', id, region] },
+    );
     const users = await Promise.all([fetchUser(1, 'eu'), fetchUser(1, 'eu'), fetchUser(2, 'eu')]);
     expect(users).toEqual(['eu/1', 'eu/1', 'eu/2']);
-    expect(seen).toEqual([['1', 'eu'], ['2', 'eu']]);
+    expect(seen).toEqual([
+      ['1', 'eu'],
+      ['2', 'eu'],
+    ]);
   });
 
   it('ends a wait at its own timeoutMs and lets the load go on for the others', async () => {
@@ -200,7 +207,12 @@ describe('a collapser without a coordinator', () => {
     const load = manualLoader();
     const calls = Array.from({ length: 4 }, () => collapser.flight('k', load));
     for (const [index, run] of load.runs.entries()) run.end(String(index));
-    expect((await Promise.all(calls)).map(({ source, value }) => `${source} ${value}`)).toEqual(['bypass 0', 'bypass 1', 'bypass 2', 'bypass 3']);
+    expect((await Promise.all(calls)).map(({ source, value }) => `${source} ${value}`)).toEqual([
+      'bypass 0',
+      'bypass 1',
+      'bypass 2',
+      'bypass 3',
+    ]);
     expect(collapser.stats().totals).toMatchObject({ calls: 4, loads: 4, wouldCollapse: 3 });
     expect(collapser.stats()).toMatchObject({ flights: 0, joinable: 0 });
   });
@@ -225,7 +237,11 @@ describe('isolate', () => {
     const [first, second, third] = await Promise.all(calls);
     first?.list.sort();
     second?.list.push(9);
-    expect([first?.list, second?.list, third?.list]).toEqual([[1, 2, 3], [3, 1, 2, 9], [3, 1, 2]]);
+    expect([first?.list, second?.list, third?.list]).toEqual([
+      [1, 2, 3],
+      [3, 1, 2, 9],
+      [3, 1, 2],
+    ]);
   });
 
   it("'freeze' hands out the shared value frozen, or a clone where it holds what cannot be frozen", async () => {
@@ -302,7 +318,6 @@ describe('after any flight', () => {
     expect(now).toEqual({ flights: 0, joinable: 0, loading: 0, waiters: 0, degraded: false });
     expect(totals.leader + totals.errors + totals.timeouts).toBe(5);
     expect(clock.pending).toBe(0);
-    const { getEventListeners } = await import('node:events');
     expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0);
   });
 });

@@ -44,7 +44,15 @@ describe('events', () => {
     await new Promise(setImmediate);
     stop();
     await collapser.run('k', () => 1);
-    expect(heard).toEqual(['bypass key_too_long', 'load ok 0', 'call bypass', 'load timeout 0', 'call error', 'call timeout', 'load aborted 0']);
+    expect(heard).toEqual([
+      'bypass key_too_long',
+      'load ok 0',
+      'call bypass',
+      'load timeout 0',
+      'call error',
+      'call timeout',
+      'load aborted 0',
+    ]);
   });
 
   it('that a listener fails on are a warning, never the failure of a call', async () => {
@@ -62,7 +70,9 @@ describe('events', () => {
   });
 
   it('need a listener that is a function', () => {
-    expect(() => createCollapser().listen(1 as never)).toThrow(expect.objectContaining({ code: 'ERR_ONEFLIGHT_OPTION', message: 'expected a listener: a function of an event, got the number 1' }));
+    expect(() => createCollapser().listen(1 as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_ONEFLIGHT_OPTION', message: 'expected a listener: a function of an event, got the number 1' }),
+    );
   });
 });
 

@@ -10,9 +10,38 @@ describe('a key', () => {
 
   it('keeps types, shapes and boundaries apart', () => {
     const keys: Key[] = [
-      '1', ['1'], [1], [1n], [true], ['true'], [null], ['null'], ['1n'], ['a', 'b'], ['a,b'], ['a","b'], ['ab'],
-      { a: 1 }, { a: '1' }, { a: [1] }, { a: [[1].join()] }, { a: 1, b: 2 }, ['a', 1], [['a', 1].join()], '[1]', 'a[1]', 's1', 'o["a",1]',
-      '\ud800', '\ud801', '\ufffd', ['\ud800'], ['\ufffd'], ['a', 'b', ''], [0.1], [1e21],
+      '1',
+      ['1'],
+      [1],
+      [1n],
+      [true],
+      ['true'],
+      [null],
+      ['null'],
+      ['1n'],
+      ['a', 'b'],
+      ['a,b'],
+      ['a","b'],
+      ['ab'],
+      { a: 1 },
+      { a: '1' },
+      { a: [1] },
+      { a: [[1].join()] },
+      { a: 1, b: 2 },
+      ['a', 1],
+      [['a', 1].join()],
+      '[1]',
+      'a[1]',
+      's1',
+      'o["a",1]',
+      '\ud800',
+      '\ud801',
+      '\ufffd',
+      ['\ud800'],
+      ['\ufffd'],
+      ['a', 'b', ''],
+      [0.1],
+      [1e21],
     ];
     expect(new Set(keys.map(canonicalKey)).size).toBe(keys.length);
     expect(new Set(keys.map((key) => hashKey('default', canonicalKey(key)))).size).toBe(keys.length);
@@ -24,7 +53,14 @@ describe('a key', () => {
   });
 
   it('is equal exactly when its parts are', () => {
-    const part = fc.oneof(fc.string({ unit: 'binary' }), fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.bigInt(), fc.boolean(), fc.constant(null));
+    const part = fc.oneof(
+      fc.string({ unit: 'binary' }),
+      fc.integer(),
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.bigInt(),
+      fc.boolean(),
+      fc.constant(null),
+    );
     const same = (a: unknown, b: unknown): boolean => a === b;
     fc.assert(
       fc.property(fc.array(part, { minLength: 1, maxLength: 4 }), fc.array(part, { minLength: 1, maxLength: 4 }), (a, b) => {
@@ -38,7 +74,11 @@ describe('a key', () => {
   const cyclic: unknown[] = ['a'];
   cyclic.push(cyclic);
   const bad: [string, unknown, string][] = [
-    ['an empty string', '', 'expected a key: a non-empty string, a non-empty array of key parts, or a non-empty object of them, got an empty string'],
+    [
+      'an empty string',
+      '',
+      'expected a key: a non-empty string, a non-empty array of key parts, or a non-empty object of them, got an empty string',
+    ],
     ['an empty array', [], 'got an array of length 0'],
     ['an empty object', {}, 'got an object of type Object'],
     ['a number', 7, 'got the number 7'],
@@ -51,10 +91,18 @@ describe('a key', () => {
     ['a missing property', { user: undefined }, 'expected key.user to be a string, finite number, bigint, boolean or null, got undefined'],
     ['NaN', ['user', Number.NaN], 'expected key[1] to be a string, finite number, bigint, boolean or null, got the number NaN'],
     ['an array in an array', [['a']], 'expected key[0] to be a string, finite number, bigint, boolean or null, got an array of length 1'],
-    ['an object in an object', { a: { b: 1 } }, 'expected key.a to be a string, finite number, bigint, boolean or null, got an object of type Object'],
+    [
+      'an object in an object',
+      { a: { b: 1 } },
+      'expected key.a to be a string, finite number, bigint, boolean or null, got an object of type Object',
+    ],
     ['a cycle', cyclic, 'expected key[1] to be a string, finite number, bigint, boolean or null, got an array of length 2'],
     ['a hole', [, 'a'], 'expected key[0] to be a string, finite number, bigint, boolean or null, got undefined'],
-    ['one that is far too long', 'x'.repeat(KEY_LENGTH_MAX), `expected a key of at most ${KEY_LENGTH_MAX} characters; hash large content into the key, got ${KEY_LENGTH_MAX + 1} characters`],
+    [
+      'one that is far too long',
+      'x'.repeat(KEY_LENGTH_MAX),
+      `expected a key of at most ${KEY_LENGTH_MAX} characters; hash large content into the key, got ${KEY_LENGTH_MAX + 1} characters`,
+    ],
   ];
   it.each(bad)('that is %s is refused with a clear error', (_, key, message) => {
     const refused = expect(() => canonicalKey(key as Key));

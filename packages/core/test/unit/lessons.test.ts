@@ -67,9 +67,12 @@ describe('the lessons', () => {
   it.each([
     ['on success', () => 'v'],
     ['on an error', () => Promise.reject(new Error('failed'))],
-    ['on a loader that throws synchronously', () => {
-      throw new Error('failed');
-    }],
+    [
+      'on a loader that throws synchronously',
+      () => {
+        throw new Error('failed');
+      },
+    ],
     ['on a loader that never ends', () => new Promise<string>(() => undefined)],
   ])('4: the in-flight entry is always removed: %s', async (_, load) => {
     const { replicas, clock } = start();

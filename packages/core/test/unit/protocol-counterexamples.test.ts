@@ -10,7 +10,10 @@ import { fates, manualLoader } from '../support/loads.js';
  */
 let current: Cluster | undefined;
 
-function start(size: number, hubOptions?: Parameters<typeof cluster>[1]): Cluster & { readonly r0: Collapser; readonly r1: Collapser; readonly r2: Collapser } {
+function start(
+  size: number,
+  hubOptions?: Parameters<typeof cluster>[1],
+): Cluster & { readonly r0: Collapser; readonly r1: Collapser; readonly r2: Collapser } {
   current = cluster(size, hubOptions);
   const [r0, r1 = r0, r2 = r1] = current.replicas;
   if (r0 === undefined || r1 === undefined || r2 === undefined) throw new Error('no replica');
