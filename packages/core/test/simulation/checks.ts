@@ -1,5 +1,14 @@
 import type { Claim, ClaimRequest, HolderRequest, Message, Renewal, Settlement } from '../../src/index.js';
-import { highest, isRunning, type CallRecord, type FlightRecord, type History, type Known, type LoadRecord, type OperationRecord } from './history.js';
+import {
+  highest,
+  isRunning,
+  type CallRecord,
+  type FlightRecord,
+  type History,
+  type Known,
+  type LoadRecord,
+  type OperationRecord,
+} from './history.js';
 import type { Plan } from './plan.js';
 import type { SimulatedReplica } from './replica.js';
 
@@ -33,6 +42,8 @@ export class Checks {
   readonly known = new Map<string, Known[]>();
   readonly #run: CheckedRun;
   readonly #excess = new Map<string, number>();
+  readonly #counted = new Set<string>();
+  readonly #lastRenewal = new Map<string, number>();
   readonly #tokens = new Map<string, string>();
 
   constructor(run: CheckedRun) {
@@ -55,7 +66,8 @@ export class Checks {
   #checkUntokened(load: LoadRecord): void {
     const { history } = this.#run;
     const mayBeAlone = history.loadsOf(load.key).some(({ plan, wasMadePrivate }) => wasMadePrivate || plan.ending === 'untravelable');
-    if (!mayBeAlone && this.#run.faultsOf(load.key) === 0) this.fail('I3 loads', `load ${load.id} runs without a token although there was no fault`);
+    if (!mayBeAlone && this.#run.faultsOf(load.key) === 0)
+      this.fail('I3 loads', `load ${load.id} runs without a token although there was no fault`);
     if (mayBeAlone || load.token !== undefined) return;
     const twin = history.loadsOf(load.key).find((other) => other !== load && other.flightId === load.flightId && isRunning(other));
     if (twin !== undefined) this.fail('I1 one loader', `loads ${twin.id} and ${load.id} run at once in the same flight of one replica`);
@@ -71,12 +83,25 @@ export class Checks {
     if (first === undefined) return this.fail('I1 one loader', `load ${load.id} has a token but no claim of ${load.flightId} was executed`);
     const earlier = this.#run.history
       .loadsOf(load.key)
-      .find((other) => other !== load && other.token !== undefined && other.grantedSeq < first && !this.#isExempt(other, first) && first < this.#finish(other));
-    if (earlier === undefined) return;
+      .find(
+        (other) =>
+          other !== load &&
+          other.token !== undefined &&
+          other.grantedSeq < first &&
+          !this.#isExempt(other, first) &&
+          first < this.#finish(other),
+      );
+    // A flight that loads again after an error that is not shared was counted before.
+    if (earlier === undefined || this.#counted.has(load.flightId)) return;
+    this.#counted.add(load.flightId);
     const excess = (this.#excess.get(load.key) ?? 0) + 1;
     this.#excess.set(load.key, excess);
     const allowance = this.#run.allowanceOf(load.key);
-    if (excess > allowance) this.fail('I3 loads', `load ${load.id} of ${load.flightId} after load ${earlier.id}: ${excess} loads too many after ${allowance} faults and invalidations`);
+    if (excess > allowance)
+      this.fail(
+        'I3 loads',
+        `load ${load.id} of ${load.flightId} after load ${earlier.id}: ${excess} loads too many after ${allowance} faults and invalidations`,
+      );
   }
 
   /** The outcome of this load was not for others, or not for those who claimed after the invalidation. */
@@ -116,34 +141,45 @@ export class Checks {
     return follows?.leader === load.flightId && asked !== undefined && follows.seq < asked;
   }
 
-  readonly #lastRenewal = new Map<string, number>();
-
   // ---- Calls --------------------------------------------------------------------------------------------------------
 
   callEnded(call: CallRecord): void {
     const { end, plan } = call;
     if (end === undefined) return;
     if (end.how === 'unexpected') this.fail('outcome', `call ${call.id} ended in a way that nothing explains`);
-    if (end.how === 'coordinator' && plan.whenDegraded === 'load') this.fail('degraded', `call ${call.id} got a CoordinatorError although it asked to load`);
+    if (end.how === 'coordinator' && plan.whenDegraded === 'load')
+      this.fail('degraded', `call ${call.id} got a CoordinatorError although it asked to load`);
     if (end.how === 'timeout' && end.at < call.startedAt + plan.timeoutMs) this.fail('I2 deadlines', `call ${call.id} timed out early`);
     if (end.how === 'left' && !call.left) this.fail('one leaves alone', `call ${call.id} was aborted but did not leave`);
-    if (end.how === 'closed' && this.#run.replica(call.replica)?.closing === 'no') this.fail('outcome', `call ${call.id} got a ClosedError from an open collapser`);
+    if (end.how === 'closed' && this.#run.replica(call.replica)?.closing === 'no')
+      this.fail('outcome', `call ${call.id} got a ClosedError from an open collapser`);
     const load = end.load === undefined ? undefined : this.#run.history.loads[end.load];
     if (end.load !== undefined && load === undefined) this.fail('I7 own key', `call ${call.id} got the outcome of a load that never was`);
     if (load !== undefined) this.#checkOutcome(call, load);
   }
 
   #checkOutcome(call: CallRecord, load: LoadRecord): void {
-    if (load.key !== call.plan.key) return this.fail('I7 own key', `call ${call.id} of ${call.plan.key} got load ${load.id} of ${load.key}`);
+    if (load.key !== call.plan.key)
+      return this.fail('I7 own key', `call ${call.id} of ${call.plan.key} got load ${load.id} of ${load.key}`);
     this.#checkFreshness(call, load);
     const known = call.known;
-    if (known !== undefined && isStale(load, known)) this.fail('I4 invalidated', `call ${call.id} on ${call.replica} got load ${load.id} from before floor ${known.floor}, which the replica knew`);
+    if (known !== undefined && isStale(load, known))
+      this.fail(
+        'I4 invalidated',
+        `call ${call.id} on ${call.replica} got load ${load.id} from before floor ${known.floor}, which the replica knew`,
+      );
     const told = highest(this.#run.history.flights.get(call.flightId ?? '')?.told ?? [], call.startedSeq);
     if (told !== undefined && load.token !== undefined && load.token <= told.floor) {
-      this.fail('I4 invalidated', `call ${call.id} joined ${call.flightId} and got load ${load.id} from before floor ${told.floor}, although a reply had told`);
+      this.fail(
+        'I4 invalidated',
+        `call ${call.id} joined ${call.flightId} and got load ${load.id} from before floor ${told.floor}, although a reply had told`,
+      );
     }
-    const own = this.#run.history.loads.find((other) => other.flightId === call.flightId && other.replica === call.replica && isRunning(other));
-    if (call.end?.source === 'remote' && own !== undefined) this.fail('degraded', `call ${call.id} got load ${load.id} from elsewhere while its own flight loads`);
+    const own = this.#run.history.loads.find(
+      (other) => other.flightId === call.flightId && other.replica === call.replica && isRunning(other),
+    );
+    if (call.end?.source === 'remote' && own !== undefined)
+      this.fail('degraded', `call ${call.id} got load ${load.id} from elsewhere while its own flight loads`);
   }
 
   /** The load ran at some moment of the call; from another replica, give or take the way of the news without faults. */
@@ -165,7 +201,8 @@ export class Checks {
     switch (claim.role) {
       case 'follower':
         if (claim.flightId === request.id) this.fail('D2 idempotent claim', `${request.id} was told to follow itself`);
-        if (request.min > 0 && claim.min > request.min) this.fail('D17 min never grows', `${request.id} asked with min ${request.min} and was told ${claim.min}`);
+        if (request.min > 0 && claim.min > request.min)
+          this.fail('D17 min never grows', `${request.id} asked with min ${request.min} and was told ${claim.min}`);
         if (flight !== undefined) flight.following = { leader: claim.flightId, seq: operation.executed[0] ?? Infinity };
         return;
       case 'leader':
@@ -173,7 +210,8 @@ export class Checks {
         if (flight !== undefined) flight.following = undefined;
         return;
       case 'settled':
-        if (claim.fencingToken < request.min) this.fail('min', `${request.id} was answered with token ${claim.fencingToken} below its min ${request.min}`);
+        if (claim.fencingToken < request.min)
+          this.fail('min', `${request.id} was answered with token ${claim.fencingToken} below its min ${request.min}`);
     }
   }
 
@@ -213,7 +251,10 @@ export class Checks {
   #tell(flight: FlightRecord | undefined, operation: OperationRecord): void {
     // A failover that forgets an acknowledged invalidation makes replies silent about it; that hole is documented.
     if (flight === undefined || operation.floorBefore === 0 || this.#mayHaveForgotten()) return;
-    flight.told.push({ floor: operation.floorBefore, seq: this.#run.history.note(operation.replica, `knows floor of ${operation.key} by a reply`) });
+    flight.told.push({
+      floor: operation.floorBefore,
+      seq: this.#run.history.note(operation.replica, `knows floor of ${operation.key} by a reply`),
+    });
   }
 
   #mayHaveForgotten(): boolean {

@@ -74,7 +74,13 @@ export function makePlan(seed: number): Plan {
   const timings = random.pick(TIMINGS);
   const replicas = profile === 'single' ? random.whole(3, 4) : random.whole(2, 4);
   const base = { seed, profile, timings, replicas, inlineBytesMax: 512, legMsMax: random.pick([0, 1, 5, 20, 50]) };
-  const stage: Stage = { random, timings, replicas, features: features(random, profile), keys: KEYS.slice(0, profile === 'single' ? 1 : random.whole(1, 3)) };
+  const stage: Stage = {
+    random,
+    timings,
+    replicas,
+    features: features(random, profile),
+    keys: KEYS.slice(0, profile === 'single' ? 1 : random.whole(1, 3)),
+  };
   const untilMs = profile === 'single' ? 8_000 : 10_000;
   const legFaults = legFaultsOf(random, profile);
   const events = profile === 'single' ? singleFault(stage, legFaults) : profile === 'storm' ? storm(stage, untilMs) : [];
@@ -90,7 +96,18 @@ interface Stage {
   readonly keys: readonly string[];
 }
 
-type Feature = 'invalidates' | 'leaves' | 'impatient' | 'fails' | 'unshared' | 'private' | 'untravelable' | 'large' | 'hangs' | 'rejects' | 'closes';
+type Feature =
+  | 'invalidates'
+  | 'leaves'
+  | 'impatient'
+  | 'fails'
+  | 'unshared'
+  | 'private'
+  | 'untravelable'
+  | 'large'
+  | 'hangs'
+  | 'rejects'
+  | 'closes';
 const FEATURES: readonly Feature[] = [
   'invalidates',
   'leaves',
@@ -107,7 +124,8 @@ const FEATURES: readonly Feature[] = [
 
 /** Each run uses some of what callers and loaders may do, so that each combination is seen without the noise of all. */
 function features(random: Random, profile: Plan['profile']): ReadonlySet<Feature> {
-  if (profile === 'single') return new Set(FEATURES.filter((feature) => random.chance(feature === 'invalidates' || feature === 'large' ? 0.4 : 0.06)));
+  if (profile === 'single')
+    return new Set(FEATURES.filter((feature) => random.chance(feature === 'invalidates' || feature === 'large' ? 0.4 : 0.06)));
   return new Set(FEATURES.filter(() => random.chance(0.35)));
 }
 
@@ -131,7 +149,12 @@ function calls(stage: Stage, profile: Plan['profile'], untilMs: number): Action[
     }
   }
   if (stage.features.has('closes')) {
-    actions.push({ at: random.whole(0, untilMs), kind: 'close', slot: random.whole(0, replicas - 1), drainMs: random.pick([0, 100, 2_000]) });
+    actions.push({
+      at: random.whole(0, untilMs),
+      kind: 'close',
+      slot: random.whole(0, replicas - 1),
+      drainMs: random.pick([0, 100, 2_000]),
+    });
   }
   return actions;
 }

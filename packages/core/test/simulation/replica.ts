@@ -1,4 +1,12 @@
-import { createCollapser, type Clock, type Collapser, type Coordinator, type CoordinatorLink, type Message, type Timer } from '../../src/index.js';
+import {
+  createCollapser,
+  type Clock,
+  type Collapser,
+  type Coordinator,
+  type CoordinatorLink,
+  type Message,
+  type Timer,
+} from '../../src/index.js';
 import type { MemoryCoordinator, OperationName } from '../../src/testing/index.js';
 import type { Claim, ClaimRequest, HolderRequest, Renewal, Settlement } from '../../src/index.js';
 import type { OperationRecord } from './history.js';
@@ -9,7 +17,12 @@ import type { Owner, Timeline } from './timeline.js';
 export interface ReplicaHost {
   readonly timeline: Timeline;
   /** Runs `send` as one recorded operation. */
-  operate<R>(replica: SimulatedReplica, op: OperationName, request: { key: string; id?: string }, send: () => Promise<R>): [OperationRecord, Promise<R>];
+  operate<R>(
+    replica: SimulatedReplica,
+    op: OperationName,
+    request: { key: string; id?: string },
+    send: () => Promise<R>,
+  ): [OperationRecord, Promise<R>];
   claimed(replica: SimulatedReplica, operation: OperationRecord, request: ClaimRequest, claim: Claim): void;
   renewed(operation: OperationRecord, request: HolderRequest, renewal: Renewal): void;
   settled(operation: OperationRecord, request: HolderRequest, settlement: Settlement): void;

@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Claim, ClaimRequest, HolderRequest, LoadContext, Message, Renewal, Settlement } from '../../src/index.js';
 import { canonicalKey, hashKey } from '../../src/key.js';
 import { memoryHub, type Leg, type MemoryHub, type OperationName } from '../../src/testing/index.js';
@@ -63,17 +64,22 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     this.history = new History(() => this.timeline.now());
     this.#checks = new Checks(this);
     this.#network = new SimulatedNetwork(this);
-    this.#hub = memoryHub({ clock: serverClock(this.timeline), network: this.#network, inlineBytesMax: plan.inlineBytesMax, ...plan.timings });
+    this.#hub = memoryHub({
+      clock: serverClock(this.timeline),
+      network: this.#network,
+      inlineBytesMax: plan.inlineBytesMax,
+      ...plan.timings,
+    });
     // Hears each invalidation at the moment at which the server executes it.
     this.#hub.coordinator().connect({ namespace: 'observer', receive: (message) => this.#observe(message) });
   }
 
   async run(): Promise<Report> {
-    const restore = silenceWarnings();
+    const restore = [silenceWarnings(), disableStoragesAfterwards()];
     try {
       await this.#play();
     } finally {
-      restore();
+      for (const undo of restore) undo();
     }
     const { history, plan } = this;
     return {
@@ -116,7 +122,11 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     }
     await this.#runUntil(() => false, this.now() + RETENTION_MS);
     const left = this.#hub.keys();
-    if (left.length > 0) this.#checks.fail('I6 leaks', `the server still holds ${left.map(({ table, key }) => `${table} of ${this.#keyName(key)}`).join(', ')}`);
+    if (left.length > 0)
+      this.#checks.fail(
+        'I6 leaks',
+        `the server still holds ${left.map(({ table, key }) => `${table} of ${this.#keyName(key)}`).join(', ')}`,
+      );
   }
 
   async #runUntil(isOver: () => boolean, limitMs: number): Promise<void> {
@@ -131,7 +141,8 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
       await this.timeline.step();
       for (const load of this.#abortedLoads.splice(0)) this.#checks.loadAborted(load);
     }
-    if (this.#checks.violation === undefined) this.timeline.skipTo(limitMs === Infinity ? this.now() : Math.min(limitMs, this.timeline.nextAt));
+    if (this.#checks.violation === undefined)
+      this.timeline.skipTo(limitMs === Infinity ? this.now() : Math.min(limitMs, this.timeline.nextAt));
   }
 
   #act(action: Action): void {
@@ -182,7 +193,8 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     replica.closing = 'closed';
     this.history.note(replica.name, 'is closed');
     const { flights, waiters, joinable } = replica.collapser.stats();
-    if (flights + waiters + joinable !== 0) this.#checks.fail('I6 leaks', `${replica.name} closed with ${flights} flights, ${waiters} waiters, ${joinable} joinable`);
+    if (flights + waiters + joinable !== 0)
+      this.#checks.fail('I6 leaks', `${replica.name} closed with ${flights} flights, ${waiters} waiters, ${joinable} joinable`);
   }
 
   replica(name: string): SimulatedReplica | undefined {
@@ -205,7 +217,18 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     const startedSeq = history.note(replica.name, `call ${id} ${plan.key} ${describeCall(plan)}`);
     const known = highest(this.#checks.known.get(`${replica.name} ${plan.key}`) ?? [], startedSeq);
     const leaves = new AbortController();
-    const call: CallRecord = { id, plan, replica: replica.name, startedAt: this.now(), startedSeq, flightId: undefined, known, leaves, left: false, end: undefined };
+    const call: CallRecord = {
+      id,
+      plan,
+      replica: replica.name,
+      startedAt: this.now(),
+      startedSeq,
+      flightId: undefined,
+      known,
+      leaves,
+      left: false,
+      end: undefined,
+    };
     history.calls.push(call);
     history.pending.add(call);
     this.#touch(plan.key);
@@ -229,7 +252,10 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   }
 
   #ended(call: CallRecord, how: CallEnd['how'], load: number | undefined, source: string | undefined): void {
-    const seq = this.history.note(call.replica, `call ${call.id} ends: ${how}${load === undefined ? '' : ` of load ${load}`}${source === undefined ? '' : `, ${source}`}`);
+    const seq = this.history.note(
+      call.replica,
+      `call ${call.id} ends: ${how}${load === undefined ? '' : ` of load ${load}`}${source === undefined ? '' : `, ${source}`}`,
+    );
     call.end = { at: this.now(), seq, how, load, source };
     this.history.pending.delete(call);
     this.#touch(call.plan.key);
@@ -254,7 +280,10 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     const { load: plan, key } = caller.plan;
     const id = history.loads.length;
     const token = context.fencingToken;
-    const startedSeq = history.note(replica.name, `load ${id} of ${key} starts for call ${caller.id}: ${plan.ending} in ${plan.durationMs} ms, flight ${context.flightId}, token ${token ?? 'none'}`);
+    const startedSeq = history.note(
+      replica.name,
+      `load ${id} of ${key} starts for call ${caller.id}: ${plan.ending} in ${plan.durationMs} ms, flight ${context.flightId}, token ${token ?? 'none'}`,
+    );
     const load: LoadRecord = {
       ...{ id, caller, plan, key, context, token, startedSeq, replica: replica.name, flightId: context.flightId, startedAt: this.now() },
       ...{ grantedSeq: this.#grants.get(`${key} ${token}`) ?? startedSeq, wasMadePrivate: false, end: undefined, aborted: undefined },
@@ -290,6 +319,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     if (!isRunning(load)) return;
     this.history.note(load.replica, `load ${load.id} says that its answer is private`);
     load.wasMadePrivate = true;
+    this.#touch(load.key);
     load.context.unshareable();
   }
 
@@ -325,24 +355,47 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
 
   // ---- The seam, as the replicas use it -----------------------------------------------------------------------------
 
-  operate<R>(replica: SimulatedReplica, op: OperationName, request: { key: string; id?: string }, send: () => Promise<R>): [OperationRecord, Promise<R>] {
+  operate<R>(
+    replica: SimulatedReplica,
+    op: OperationName,
+    request: { key: string; id?: string },
+    send: () => Promise<R>,
+  ): [OperationRecord, Promise<R>] {
     const { history } = this;
     const key = this.#keyName(request.key);
     const operation: OperationRecord = { op, replica: replica.name, key, id: request.id, sentAt: this.now(), executed: [], floorBefore: 0 };
     const seq = history.note(replica.name, `sends ${op} ${request.id ?? key}`);
     if (op === 'claim' && request.id !== undefined && !history.flights.has(request.id)) {
-      history.flights.set(request.id, { id: request.id, key, replica: replica.name, createdSeq: seq, claims: [], closed: [], told: [], following: undefined });
+      history.flights.set(request.id, {
+        id: request.id,
+        key,
+        replica: replica.name,
+        createdSeq: seq,
+        claims: [],
+        closed: [],
+        told: [],
+        following: undefined,
+      });
       this.#newest.set(`${replica.name} ${key}`, request.id);
     }
     this.#network.operation = operation;
     const reply = send();
     this.#network.operation = undefined;
-    if (op === 'invalidate') reply.then((floor) => this.#invalidated.set(`${replica.name} ${key}`, Number(floor)), () => undefined);
+    if (op === 'invalidate')
+      reply.then(
+        (floor) => this.#invalidated.set(`${replica.name} ${key}`, Number(floor)),
+        () => undefined,
+      );
     return [operation, reply];
   }
 
   claimed(replica: SimulatedReplica, operation: OperationRecord, request: ClaimRequest, claim: Claim): void {
-    const detail = claim.role === 'leader' ? `leader ${claim.fencingToken}` : claim.role === 'follower' ? `follower of ${claim.flightId}, min ${claim.min}` : `settled ${claim.fencingToken}`;
+    const detail =
+      claim.role === 'leader'
+        ? `leader ${claim.fencingToken}`
+        : claim.role === 'follower'
+          ? `follower of ${claim.flightId}, min ${claim.min}`
+          : `settled ${claim.fencingToken}`;
     this.history.note(replica.name, `is told about ${request.id}: ${detail}, floor ${claim.floor}`);
     const grant = `${operation.key} ${claim.role === 'leader' ? claim.fencingToken : ''}`;
     if (claim.role === 'leader' && !this.#grants.has(grant)) this.#grants.set(grant, operation.executed[0] ?? 0);
@@ -534,7 +587,11 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   }
 
   #isQuiet(): boolean {
-    return this.history.pending.size === 0 && this.#network.underway === 0 && this.#live().every((replica) => replica.state === 'running' && replica.collapser.stats().flights === 0);
+    return (
+      this.history.pending.size === 0 &&
+      this.#network.underway === 0 &&
+      this.#live().every((replica) => replica.state === 'running' && replica.collapser.stats().flights === 0)
+    );
   }
 
   /** When nobody waits, nothing flies and nothing is on its way, nobody holds a lease and nobody is registered (I6). */
@@ -542,11 +599,13 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     if (!this.#isQuiet() || this.replicas.some(({ closing }) => closing === 'closing')) return;
     for (const replica of this.#live()) {
       const { joinable, waiters, loading } = replica.collapser.stats();
-      if (joinable + waiters + loading !== 0) this.#checks.fail('I6 leaks', `${replica.name} is idle with ${joinable} joinable, ${waiters} waiters, ${loading} loading`);
+      if (joinable + waiters + loading !== 0)
+        this.#checks.fail('I6 leaks', `${replica.name} is idle with ${joinable} joinable, ${waiters} waiters, ${loading} loading`);
     }
     for (const { table, key } of this.#hub.keys()) {
       const name = this.#keyName(key);
-      if ((table === 'L' || table === 'W') && !this.#excused.has(name)) this.#checks.fail('I6 leaks', `nobody uses ${name} and the server holds its ${table}`);
+      if ((table === 'L' || table === 'W') && !this.#excused.has(name))
+        this.#checks.fail('I6 leaks', `nobody uses ${name} and the server holds its ${table}`);
     }
   }
 
@@ -558,14 +617,22 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     if (calls !== ended) this.#checks.fail('totals', `${replica.name} accepted ${calls} calls and ended ${ended}`);
     const own = this.history.calls.filter((call) => call.replica === replica.name);
     const seen = (how: CallEnd['how']): number => own.filter(({ end }) => end?.how === how).length;
-    if (own.length !== calls || seen('value') !== leader + local + remote + degraded + bypass || seen('timeout') !== timeouts || seen('left') !== aborts) {
+    if (
+      own.length !== calls ||
+      seen('value') !== leader + local + remote + degraded + bypass ||
+      seen('timeout') !== timeouts ||
+      seen('left') !== aborts
+    ) {
       this.#checks.fail('totals', `${replica.name} counted ${JSON.stringify(totals)}, its callers saw otherwise`);
     }
   }
 }
 
 function serverClock(timeline: Timeline) {
-  return { now: () => timeline.now(), setTimer: (callback: () => void, delayMs: number) => timeline.schedule(delayMs, undefined, callback) };
+  return {
+    now: () => timeline.now(),
+    setTimer: (callback: () => void, delayMs: number) => timeline.schedule(delayMs, undefined, callback),
+  };
 }
 
 /** Warnings are of no interest here, and thousands of runs would print them. */
@@ -574,6 +641,20 @@ function silenceWarnings(): () => void {
   process.emitWarning = () => undefined;
   return () => {
     process.emitWarning = emitWarning;
+  };
+}
+
+/** Node 20 slows down with every AsyncLocalStorage that was ever used, and each collapser may have its own. */
+function disableStoragesAfterwards(): () => void {
+  const { run } = AsyncLocalStorage.prototype;
+  const used = new Set<AsyncLocalStorage<unknown>>();
+  AsyncLocalStorage.prototype.run = function recorded(this: AsyncLocalStorage<unknown>, ...args: unknown[]): ReturnType<typeof run> {
+    used.add(this);
+    return Reflect.apply(run, this, args);
+  };
+  return () => {
+    AsyncLocalStorage.prototype.run = run;
+    for (const storage of used) storage.disable();
   };
 }
 
