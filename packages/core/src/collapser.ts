@@ -303,7 +303,8 @@ class ProcessCollapser implements Collapser, FlightHost {
   // ---- Messages and invalidation ------------------------------------------------------------------------------------
 
   #receive(message: Message): void {
-    if (message.kind !== 'deaf') this.pulse.heard();
+    // These two are the link's own words: nothing arrived.
+    if (message.kind !== 'deaf' && message.kind !== 'circuit') this.pulse.heard();
     switch (message.kind) {
       case 'settled':
       case 'woken':
@@ -324,6 +325,9 @@ class ProcessCollapser implements Collapser, FlightHost {
         return;
       case 'rejected':
         this.report.rejected(message.reason);
+        return;
+      case 'circuit':
+        this.report.circuit(message.state);
         return;
     }
   }

@@ -147,6 +147,9 @@ export type Message =
   /** Messages arrive again; the server has acknowledged it. */
   | { readonly kind: 'listening' }
   /** Something arrived that could not be used. */
-  | { readonly kind: 'rejected'; readonly reason: RejectReason };
+  | { readonly kind: 'rejected'; readonly reason: RejectReason }
+  /** The coordinator's circuit breaker has changed: while it is not closed, operations are refused at once. */
+  | { readonly kind: 'circuit'; readonly state: CircuitState };
 
-export type RejectReason = 'malformed' | 'unknown_version' | 'bad_signature' | 'key_mismatch' | 'too_large';
+export type RejectReason = 'malformed' | 'unknown_version' | 'bad_signature' | 'key_mismatch' | 'stale_token' | 'too_large';
+export type CircuitState = 'closed' | 'open' | 'half_open';

@@ -1,6 +1,6 @@
 import { channel, type Channel } from 'node:diagnostics_channel';
 import type { CoordinatorFailure } from './errors.js';
-import type { FlightId, RejectReason } from './coordinator.js';
+import type { CircuitState, FlightId, RejectReason } from './coordinator.js';
 import type { Source } from './waiters.js';
 
 /**
@@ -51,7 +51,9 @@ export type CollapserEvent =
   /** The coordinator came into or went out of reach, as this collapser sees it. */
   | { readonly type: 'degraded'; readonly degraded: boolean }
   /** The way messages come in was lost or is back. */
-  | { readonly type: 'hearing'; readonly listening: boolean };
+  | { readonly type: 'hearing'; readonly listening: boolean }
+  /** The coordinator's circuit breaker has changed; it begins closed. */
+  | { readonly type: 'circuit'; readonly state: CircuitState };
 
 export type BypassReason = 'too_many_flights' | 'too_many_waiters' | 'key_too_long' | 'observe';
 export type Operation = 'claim' | 'renew' | 'settle' | 'release' | 'invalidate' | 'presence';

@@ -2,6 +2,7 @@ export type { Clock, Timer } from './clock.js';
 export { systemClock } from './clock.js';
 export type { Codec } from './codec.js';
 export type {
+  CircuitState,
   Claim,
   ClaimRequest,
   Coordinator,

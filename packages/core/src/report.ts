@@ -1,4 +1,4 @@
-import type { FlightId, RejectReason } from './coordinator.js';
+import type { CircuitState, FlightId, RejectReason } from './coordinator.js';
 import type { CoordinatorError, CoordinatorFailure } from './errors.js';
 import type { BypassReason, Events, Operation } from './events.js';
 import type { FlightReport } from './flight-host.js';
@@ -99,6 +99,10 @@ export class Report implements FlightReport {
 
   hearing(listening: boolean): void {
     this.#events.emit({ type: 'hearing', listening });
+  }
+
+  circuit(state: CircuitState): void {
+    this.#events.emit({ type: 'circuit', state });
   }
 
   reached(): void {

@@ -1,6 +1,15 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { describe, expect, it } from 'vitest';
-import { channelName, createCollapser, type CollapserEvent, type PublishedEvent } from '../../src/index.js';
+import {
+  channelName,
+  createCollapser,
+  type CollapserEvent,
+  type Coordinator,
+  type CoordinatorLink,
+  type PublishedEvent,
+  type Replica,
+} from '../../src/index.js';
+import { ManualClock, memoryCodec } from '../../src/testing/index.js';
 import { cluster } from '../support/cluster.js';
 import { manualLoader } from '../support/loads.js';
 
@@ -55,6 +64,28 @@ describe('events', () => {
     ]);
   });
 
+  it("tell of the coordinator's circuit breaker, which is no sign of life from the coordinator", async () => {
+    const clock = new ManualClock();
+    let receive: Replica['receive'] = () => {};
+    const coordinator: Coordinator = {
+      clock,
+      connect(replica) {
+        receive = (message) => replica.receive(message);
+        return silentLink();
+      },
+    };
+    const collapser = createCollapser({ coordinator });
+    const heard: string[] = [];
+    collapser.listen((event) => heard.push(summary(event)));
+    const call = collapser.flight('k', () => 1);
+    await clock.advance(200);
+    receive({ kind: 'circuit', state: 'open' });
+    // The silence that began 200 ms ago goes on.
+    await clock.advance(60);
+    expect(await call).toMatchObject({ source: 'degraded' });
+    expect(heard).toContain('circuit open');
+  });
+
   it('that a listener fails on are a warning, never the failure of a call', async () => {
     const collapser = createCollapser();
     const warnings: unknown[] = [];
@@ -88,7 +119,25 @@ function summary(event: CollapserEvent): string {
       return `operation ${event.operation}`;
     case 'bypass':
       return `bypass ${event.reason}`;
+    case 'circuit':
+      return `circuit ${event.state}`;
     default:
       return event.type;
   }
+}
+
+/** A link to a coordinator that answers nothing. */
+function silentLink(): CoordinatorLink {
+  const never = <T>(): Promise<T> => new Promise(() => {});
+  return {
+    inbox: 'silent',
+    timings: { leaseMs: 3_000, recheckMs: 500, commandTimeoutMs: 250, retainMs: 10_000 },
+    codec: memoryCodec,
+    claim: never,
+    renew: never,
+    settle: never,
+    release: never,
+    invalidate: never,
+    close: () => Promise.resolve(),
+  };
 }
