@@ -1,6 +1,12 @@
 export { freePort } from './free-port.js';
 export type { PostgresServer } from './postgres-server.js';
 export { startPostgres } from './postgres-server.js';
+export type { ClusterSetup, TestCluster } from './redis-cluster.js';
+export { startCluster } from './redis-cluster.js';
+export type { Reply } from './redis-command.js';
+export { redisCommand } from './redis-command.js';
+export type { SentinelSetup, TestSentinel } from './redis-sentinel.js';
+export { startSentinel } from './redis-sentinel.js';
 export type { RedisOptions, TestServer } from './redis-server.js';
 export { startRedis } from './redis-server.js';
 export type { Direction, ProxyConnection, TcpProxy } from './tcp-proxy.js';
