@@ -115,6 +115,7 @@ export class RedisLink implements CoordinatorLink {
         token,
         bare: encodeFrame(outcome.kind === 'unshareable' ? outcome : UNTRAVELABLE),
         retainMs,
+        recoveryMs: Math.min(retainMs, recoveryMs(this.timings)),
         inlineMax: inlineBytesMax + FRAME_HEAD_BYTES,
       },
     );
@@ -166,6 +167,11 @@ export class RedisLink implements CoordinatorLink {
 const FLOOR_MS = 600_000;
 const FRAME_HEAD_BYTES = 2;
 const UNTRAVELABLE = Object.freeze({ kind: 'unshareable', why: 'untravelable' } as const);
+
+/** The longest recheck of a waiter that the server does not know, with its jitter, and the longest that its claim may take. */
+function recoveryMs({ recheckMs, commandTimeoutMs }: CoordinatorTimings): number {
+  return 4 * recheckMs + Math.ceil(recheckMs / 5) + 8 * commandTimeoutMs;
+}
 
 function listenerOf(replica: Replica, channels: readonly string[], payloadBytesMax: number): Listener {
   return {

@@ -60,7 +60,8 @@ export class MemoryStore {
     const state = this.#states.get(key);
     const ownsKey = state?.flight?.id === id;
     const isNewest = (this.#outcomes.get(key)?.token ?? 0) < token;
-    if ((served.length > 0 || (ownsKey && state.recovery)) && isNewest) this.#outcomes.set(key, { token, outcome }, this.#rules.retainMs);
+    if ((served.length > 0 || (ownsKey && state.recovery)) && isNewest)
+      this.#outcomes.set(key, { token, outcome }, served.length > 0 ? this.#rules.retainMs : this.#recoveryMs);
 
     const isCurrent = ownsKey && state.flight?.token === token;
     const messages = this.#outcomeMessages(key, served, token, outcome);
@@ -229,6 +230,12 @@ export class MemoryStore {
     return 2 * this.#rules.leaseMs;
   }
 
+  /** The longest recheck of a waiter that the server does not know, with its jitter, and the longest that its claim may take. */
+  get #recoveryMs(): number {
+    const { retainMs, recheckMs, commandTimeoutMs } = this.#rules;
+    return Math.min(retainMs, 4 * recheckMs + Math.ceil(recheckMs / 5) + 8 * commandTimeoutMs);
+  }
+
   /** Microseconds. Like a real server's clock it has moved on by the next operation, also when a manual clock stands. */
   #time(): number {
     this.#lastUs = Math.max(this.#lastUs + 1, SERVER_EPOCH_US + Math.floor(this.#rules.nowMs() * 1_000));
@@ -240,6 +247,7 @@ export class MemoryStore {
 export interface StoreRules {
   readonly leaseMs: number;
   readonly recheckMs: number;
+  readonly commandTimeoutMs: number;
   readonly retainMs: number;
   readonly inlineBytesMax: number;
   readonly nowMs: () => number;

@@ -161,8 +161,8 @@ return {'held', floor, redis.call('HLEN', waiters)}`,
 export const settle = {
   name: 'settle',
   keys: ['lease', 'state', 'waiters', 'outcome', 'payload'],
-  args: ['key', 'id', 'token', 'bare', 'retainMs', 'inlineMax'],
-  sha1: '66a8283d00c18de2f340691d9512ea1146dbaf78',
+  args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax'],
+  sha1: 'd7cbb201eb768f2c4b90b499aee456d99a0d1040',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -173,7 +173,8 @@ local id = ARGV[2]
 local token = ARGV[3]
 local bare = ARGV[4]
 local retain_ms = ARGV[5]
-local inline_max = tonumber(ARGV[6])
+local recovery_ms = ARGV[6]
+local inline_max = tonumber(ARGV[7])
 redis.call('HDEL', waiters, id)
 local frame = redis.call('GET', payload) or bare
 local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
@@ -199,7 +200,7 @@ if #inboxes > 0 or (owns and stored[4] == '1') then
   local newest = redis.call('HGET', outcome, 't')
   if not newest or tonumber(newest) < tonumber(token) then
     local kept = redis.pcall('HSET', outcome, 't', token, 'o', frame)
-    if type(kept) ~= 'table' then redis.call('PEXPIRE', outcome, retain_ms) end
+    if type(kept) ~= 'table' then redis.call('PEXPIRE', outcome, #inboxes > 0 and retain_ms or recovery_ms) end
   end
 end
 for _, inbox in ipairs(inboxes) do

@@ -9,7 +9,7 @@ import type { FlightId, KeyHash } from '@oneflight/core';
  * | `prefix:v1:{hash}:l` | string | lease `id token`: who leads | `leaseMs` |
  * | `prefix:v1:{hash}:s` | hash | state: `n` last token issued, `fl` floor, `f` and `t` the flight's id and token, `rec` recovery, `a` failed attempts in a row | twice the lease after a claim; 10 minutes after an invalidation |
  * | `prefix:v1:{hash}:w` | hash | waiters: id -> `min` | 8 rechecks + 1 s, at least the lease |
- * | `prefix:v1:{hash}:r` | hash | outcome: `t` token, `o` frame | `retainMs` |
+ * | `prefix:v1:{hash}:r` | hash | outcome: `t` token, `o` frame | `retainMs`; less where nobody was registered |
  * | `prefix:v1:{hash}:p:id` | string | the frame on its way into the settle script, which deletes it | `retainMs` |
  * | `prefix:v1:i:random` | channel | inbox of one replica | |
  * | `prefix:v1:b:hash` | channel | broadcast of one namespace | |

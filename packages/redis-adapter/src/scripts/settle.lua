@@ -11,7 +11,8 @@
 -- ARGV[3] token
 -- ARGV[4] bare       the frame to use when nothing is under the payload key
 -- ARGV[5] retain_ms
--- ARGV[6] inline_max how many bytes of frame a message may carry
+-- ARGV[6] recovery_ms how long the outcome is kept when nobody is registered: as long as an unknown waiter may take to ask
+-- ARGV[7] inline_max how many bytes of frame a message may carry
 --
 -- Returns
 --   {'settled', floor, or '' where it is unknown}
@@ -27,7 +28,8 @@ local id = ARGV[2]
 local token = ARGV[3]
 local bare = ARGV[4]
 local retain_ms = ARGV[5]
-local inline_max = tonumber(ARGV[6])
+local recovery_ms = ARGV[6]
+local inline_max = tonumber(ARGV[7])
 
 -- First a write that needs no memory: after it a full server does not stop this script half way.
 redis.call('HDEL', waiters, id)
@@ -59,7 +61,7 @@ if #inboxes > 0 or (owns and stored[4] == '1') then
   if not newest or tonumber(newest) < tonumber(token) then
     -- Refused by a full server: waiters are told all the same, who comes to fetch it loads for itself.
     local kept = redis.pcall('HSET', outcome, 't', token, 'o', frame)
-    if type(kept) ~= 'table' then redis.call('PEXPIRE', outcome, retain_ms) end
+    if type(kept) ~= 'table' then redis.call('PEXPIRE', outcome, #inboxes > 0 and retain_ms or recovery_ms) end
   end
 end
 

@@ -293,6 +293,21 @@ test('a recovered flight stores its outcome although nobody is registered', asyn
   expect(await a.link.claim(claimOf('k', a.id(2), { min }))).toMatchObject({ role: 'settled', fencingToken: token });
 });
 
+test('an outcome that nobody was served is kept only as long as an unknown waiter may take to ask', async () => {
+  const brief = redisCoordinator({ redis: client, prefix, recheckMs: 100, commandTimeoutMs: 250, retainMs: 10_000 });
+  const [c, d] = [joinReplica(brief), joinReplica(brief)];
+  const first = leader(await c.link.claim(claimOf('alone', c.id(1))));
+  await c.link.settle({ key: 'alone', id: c.id(1), token: first.fencingToken, outcome: value('hello') });
+  // 4 rechecks, their jitter, and 8 time-outs of a command.
+  expect(await client.pttl(`${prefix}:v1:{alone}:r`)).toBeLessThanOrEqual(2_420);
+  expect(await client.pttl(`${prefix}:v1:{alone}:r`)).toBeGreaterThan(1_400);
+  const second = leader(await c.link.claim(claimOf('shared', c.id(2))));
+  await d.link.claim(claimOf('shared', d.id(1)));
+  await c.link.settle({ key: 'shared', id: c.id(2), token: second.fencingToken, outcome: value('hello') });
+  expect(await client.pttl(`${prefix}:v1:{shared}:r`)).toBeGreaterThan(9_000);
+  await Promise.all([c.link.close(), d.link.close()]);
+});
+
 test('a leader whose process is gone is absent, and a takeover leads although its lease runs', async () => {
   const gone = joinReplica(coordinator);
   const { fencingToken: min } = leader(await gone.link.claim(claimOf('k', gone.id(1))));
