@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { startRedis, type TestServer } from '@oneflight/testkit';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connectLine } from '../support/line-client.js';
 import { readPage, samplesOf } from '../support/markdown.js';
 import { root } from '../support/root.js';
 
@@ -41,6 +42,21 @@ describe('a program in the documentation', () => {
     for (const { code, output } of samples) expect(await runProgram(code)).toEqual({ stdout: output, stderr: '' });
   });
 
+  it('packages/redis-adapter/README.md: runs as a Redis user with the rights that the page lists, and is refused nothing', async () => {
+    const { text } = await readPage('packages/redis-adapter/README.md');
+    const rights = /ACL SETUSER flight ([^`]+)/.exec(text)?.[1]?.trim().split(/\s+/) ?? [];
+    const [sample] = samplesOf(text);
+    const admin = await connectLine(server.port);
+    try {
+      expect(await admin.ask(`ACL SETUSER flight ${rights.join(' ')}`)).toBe('+OK');
+      const url = server.url.replace('redis://', 'redis://flight:password@');
+      expect(await runProgram(sample?.code ?? '', url)).toEqual({ stdout: sample?.output, stderr: '' });
+      expect(await admin.ask('ACL LOG')).toBe('*0');
+    } finally {
+      admin.close();
+    }
+  });
+
   it('is short where it is the first that a user sees', async () => {
     const [first] = samplesOf((await readPage('README.md')).text);
     expect(first?.code.split('\n').filter((line) => line !== '').length).toBeLessThanOrEqual(12);
@@ -48,12 +64,12 @@ describe('a program in the documentation', () => {
 });
 
 /** Rejects when the program fails, or does not end. */
-async function runProgram(code: string): Promise<{ stdout: string; stderr: string }> {
+async function runProgram(code: string, url = server.url): Promise<{ stdout: string; stderr: string }> {
   const file = join(folder, 'program.mjs');
   await writeFile(file, code);
   const { stdout, stderr } = await execute(process.execPath, [file], {
     cwd: folder,
-    env: { ...process.env, REDIS_URL: server.url },
+    env: { ...process.env, REDIS_URL: url },
     timeout: 30_000,
   });
   return { stdout, stderr };

@@ -86,6 +86,15 @@ describe('the tables of options in README.md', () => {
   });
 });
 
+describe('the table of methods in packages/core/README.md', () => {
+  it('has every method of a collapser, and no other', async () => {
+    const source = await readFile(join(root, 'packages/core/src/collapser.ts'), 'utf8');
+    const methods = (/export interface Collapser [^{]*\{([\s\S]*?)^\}/m.exec(source)?.[1] ?? '').matchAll(/^ {2}(\w+)[<(]/gm);
+    const documented = tableRows(textOf('packages/core/README.md')).map(([name = '']) => /^`(\w+)\(/.exec(name)?.[1]);
+    expect(documented.toSorted()).toEqual(Array.from(methods, ([, name]) => name).toSorted());
+  });
+});
+
 describe('links', () => {
   it('between pages lead to files and headings that exist', () => {
     const broken = pages.flatMap((page) =>
