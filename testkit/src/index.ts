@@ -9,6 +9,8 @@ export type { SentinelSetup, TestSentinel } from './redis-sentinel.js';
 export { startSentinel } from './redis-sentinel.js';
 export type { RedisOptions, TestServer } from './redis-server.js';
 export { startRedis } from './redis-server.js';
+export type { MessageVerdict, RespCommand, RespMessage, RespProxy, RespRules, Verdict } from './resp-proxy.js';
+export { startRespProxy } from './resp-proxy.js';
 export type { Direction, ProxyConnection, TcpProxy } from './tcp-proxy.js';
 export { startProxy } from './tcp-proxy.js';
 export { waitFor } from './wait-for.js';

@@ -22,7 +22,13 @@ export interface CallReport {
   readonly source?: string;
   readonly waitedMs?: number;
   readonly load?: LoadReport;
-  readonly error?: { readonly name: string; readonly message: string; readonly code?: string; readonly status?: number; readonly remote: boolean };
+  readonly error?: {
+    readonly name: string;
+    readonly message: string;
+    readonly code?: string;
+    readonly status?: number;
+    readonly remote: boolean;
+  };
 }
 
 /** One replica as a process of its own. */
@@ -35,7 +41,10 @@ export class ReplicaProcess {
 
   constructor(config: FleetConfig) {
     const script = fileURLToPath(new URL('./replica-process.mjs', import.meta.url));
-    this.child = fork(script, [JSON.stringify(config)], { execArgv: ['--unhandled-rejections=strict'], stdio: ['ignore', 'inherit', 'pipe', 'ipc'] });
+    this.child = fork(script, [JSON.stringify(config)], {
+      execArgv: ['--unhandled-rejections=strict'],
+      stdio: ['ignore', 'inherit', 'pipe', 'ipc'],
+    });
     this.child.stderr?.on('data', (chunk: Buffer) => this.stderr.push(String(chunk)));
     this.ready = new Promise((resolve) => this.#replies.set(0, resolve));
     this.child.on('message', ({ number, reply }: { number: number; reply: unknown }) => {
@@ -52,8 +61,34 @@ export class ReplicaProcess {
     return this.#ask('sweep', request);
   }
 
-  closedLoop(request: { readonly key: string; readonly users: number; readonly durationMs: number; readonly loadMs: number }): Promise<{ calls: number; errors: number; overlaps: number }> {
+  closedLoop(request: {
+    readonly key: string;
+    readonly users: number;
+    readonly durationMs: number;
+    readonly loadMs: number;
+  }): Promise<{ calls: number; errors: number; overlaps: number }> {
     return this.#ask('closedLoop', request);
+  }
+
+  /** Calls every `everyMs` until `stopSteady`, which gives the answers. */
+  startSteady(
+    request: Omit<BurstRequest, 'key' | 'calls'> & { readonly keys: readonly string[]; readonly everyMs: number },
+  ): Promise<void> {
+    return this.#ask('startSteady', request);
+  }
+
+  stopSteady(): Promise<CallReport[]> {
+    return this.#ask('stopSteady', {});
+  }
+
+  /** How often the collapser said what, by type and result. */
+  events(): Promise<Record<string, number>> {
+    return this.#ask('events', {});
+  }
+
+  /** Resolves with 'told' or the error's code. */
+  tryInvalidate(key: string): Promise<string> {
+    return this.#ask('tryInvalidate', { key });
   }
 
   invalidate(key: string): Promise<number> {
@@ -79,7 +114,8 @@ export class ReplicaProcess {
   #ask<R>(command: string, request: object): Promise<R> {
     const number = ++this.#number;
     return new Promise((resolve, reject) => {
-      const onExit = (code: number | null): void => reject(new Error(`the replica ended with ${code} before it replied to ${command}: ${this.stderr.join('')}`));
+      const onExit = (code: number | null): void =>
+        reject(new Error(`the replica ended with ${code} before it replied to ${command}: ${this.stderr.join('')}`));
       this.child.once('exit', onExit);
       this.#replies.set(number, (reply) => {
         this.child.off('exit', onExit);
@@ -113,7 +149,10 @@ export interface BurstRequest {
 }
 
 /** Starts replicas; `stop` kills whatever is still alive. */
-export async function startFleet(size: number, config: FleetConfig): Promise<{ readonly replicas: readonly ReplicaProcess[]; stop(): Promise<void> }> {
+export async function startFleet(
+  size: number,
+  config: FleetConfig,
+): Promise<{ readonly replicas: readonly ReplicaProcess[]; stop(): Promise<void> }> {
   const replicas = Array.from({ length: size }, () => new ReplicaProcess(config));
   await Promise.all(replicas.map(({ ready }) => ready));
   return {

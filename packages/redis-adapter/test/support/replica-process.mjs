@@ -13,6 +13,16 @@ redis.on('error', () => undefined);
 const control = new Redis(controlUrl);
 const collapser = createCollapser({ name, coordinator: redisCoordinator({ redis, ...options }) });
 
+/** What the collapser said, counted by type and result; `followsItself` counts flights that wait for a flight of this process. */
+const events = { followsItself: 0 };
+collapser.listen(({ type, result, flightId, leaderId, degraded }) => {
+  if (type === 'call' || type === 'operation') return;
+  const what = type === 'degraded' && !degraded ? 'reached' : result === undefined ? type : `${type}:${result}`;
+  events[what] = (events[what] ?? 0) + 1;
+  if (type === 'election' && result === 'lost' && inboxOf(leaderId) === inboxOf(flightId)) events.followsItself++;
+});
+const inboxOf = (id) => id.split('#')[0];
+
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 
 /** A load that says when it ran, and whether another load of its key ran at the same time. */
@@ -34,9 +44,15 @@ async function call(request) {
     const { value, source, waitedMs } = await collapser.flight(request.key, loader(request), request.runOptions);
     return { startedAt, endedAt: now(), source, waitedMs, load: value };
   } catch (error) {
-    return { startedAt, endedAt: now(), error: { name: error.name, message: error.message, code: error.code, status: error.status, remote: error.remote === true } };
+    return {
+      startedAt,
+      endedAt: now(),
+      error: { name: error.name, message: error.message, code: error.code, status: error.status, remote: error.remote === true },
+    };
   }
 }
+
+let steady;
 
 const commands = {
   /** `calls` calls of one key at once; the barrier counts a process once its calls are made. */
@@ -65,6 +81,24 @@ const commands = {
     };
     await Promise.all(Array.from({ length: users }, user));
     return answers;
+  },
+  /** A call every `everyMs`, of several keys in turn, whether or not those before were answered; until stopSteady. */
+  async startSteady({ everyMs, keys, ...request }) {
+    const calls = [];
+    const timer = setInterval(() => calls.push(call({ ...request, key: keys[calls.length % keys.length] })), everyMs);
+    steady = { calls, stop: () => clearInterval(timer) };
+  },
+  async stopSteady() {
+    steady.stop();
+    return Promise.all(steady.calls);
+  },
+  events: async () => events,
+  /** The number of a failure is what counts: an invalidation may be told that others could not be told. */
+  async tryInvalidate({ key }) {
+    return collapser.invalidate(key).then(
+      () => 'told',
+      (error) => error.code,
+    );
   },
   async invalidate({ key }) {
     await collapser.invalidate(key);
