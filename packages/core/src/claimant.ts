@@ -1,6 +1,16 @@
 import type { Clock } from './clock.js';
 import type { Codec } from './codec.js';
-import type { Claim, CoordinatorLink, CoordinatorTimings, FlightId, KeyHash, Outcome, Renewal } from './coordinator.js';
+import type {
+  CacheRead,
+  CacheWrite,
+  Claim,
+  CoordinatorLink,
+  CoordinatorTimings,
+  FlightId,
+  KeyHash,
+  Outcome,
+  Renewal,
+} from './coordinator.js';
 import { CoordinatorError, type CoordinatorFailure } from './errors.js';
 import type { Operation } from './events.js';
 import type { Floors } from './floors.js';
@@ -38,14 +48,18 @@ export class Claimant {
     return this.#link.codec;
   }
 
+  get payloadBytesMax(): number {
+    return this.#link.payloadBytesMax ?? Number.POSITIVE_INFINITY;
+  }
+
   get timings(): CoordinatorTimings {
     return this.#link.timings;
   }
 
   /** Not limited here: a late reply still has to be given back. */
-  async claim(min: number, takeover: boolean): Promise<Claim> {
+  async claim(min: number, takeover: boolean, cache: CacheRead | undefined): Promise<Claim> {
     const floor = this.#host.floors.get(this.#holder.key);
-    const claim = await measured(this.#host, 'claim', this.#link.claim({ ...this.#holder, min, floor, takeover }));
+    const claim = await measured(this.#host, 'claim', this.#link.claim({ ...this.#holder, min, floor, takeover, ...(cache && { cache }) }));
     this.#host.pulse.heard();
     this.#learn(claim.floor);
     return claim;
@@ -58,8 +72,8 @@ export class Claimant {
   }
 
   /** Sends the outcome until it is acknowledged, in the background. */
-  settle(token: number, outcome: Outcome): void {
-    this.#host.background(this.#settleUntilHeard(token, outcome));
+  settle(token: number, outcome: Outcome, cache: CacheWrite | undefined): void {
+    this.#host.background(this.#settleUntilHeard(token, outcome, cache));
   }
 
   /** Gives up whatever this id holds or waits for, in the background; a waiter elsewhere is woken if nobody leads then. */
@@ -68,11 +82,11 @@ export class Claimant {
     this.#host.background(released.catch(() => this.#host.lost('release')));
   }
 
-  async #settleUntilHeard(token: number, first: Outcome): Promise<void> {
+  async #settleUntilHeard(token: number, first: Outcome, cache: CacheWrite | undefined): Promise<void> {
     let outcome = first;
     for (let sent = 1; sent <= SETTLES_MAX; sent++) {
       try {
-        const { floor } = await this.#limited('settle', this.#link.settle({ ...this.#holder, token, outcome }));
+        const { floor } = await this.#limited('settle', this.#link.settle({ ...this.#holder, token, outcome, ...(cache && { cache }) }));
         this.#learn(floor);
         return;
       } catch (error) {

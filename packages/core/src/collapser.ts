@@ -2,7 +2,8 @@ import { asCoordinatorError, measured, withLimit } from './claimant.js';
 import { checkOptions, milliseconds } from './check-options.js';
 import { systemClock, systemRandom, type Clock } from './clock.js';
 import type { CoordinatorLink, FlightId, KeyHash, Message } from './coordinator.js';
-import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorFailure } from './errors.js';
+import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorError, type CoordinatorFailure } from './errors.js';
+import { Owed } from './owed.js';
 import { Events, type BypassReason, type EventListener, type Operation } from './events.js';
 import { Flight } from './flight.js';
 import type { FlightHost } from './flight-host.js';
@@ -21,6 +22,7 @@ import {
   type Loader,
   type RunOptions,
 } from './options.js';
+import { LocalValues } from './local-values.js';
 import { PresenceWatch } from './presence.js';
 import { Pulse } from './pulse.js';
 import { LoadStack } from './reentrancy.js';
@@ -55,7 +57,8 @@ export interface Collapser extends AsyncDisposable {
    * Keeps every load of the key that began before from answering a call that comes after. Once it resolves this holds on
    * this replica; on another one once it has received the news. Callers who already wait are still answered.
    *
-   * @throws CoordinatorError when other replicas could not be told; it holds on this replica all the same.
+   * @throws CoordinatorError when other replicas could not be told. It holds on this replica all the same, and they are
+   * told when the key is next asked for here.
    */
   invalidate(key: Key): Promise<void>;
   /** What goes on now, and totals since the start, as plain numbers. */
@@ -97,6 +100,7 @@ class ProcessCollapser implements Collapser, FlightHost {
   readonly pulse: Pulse;
   readonly floors = new Floors();
   readonly loads = new LoadStack<Flight>();
+  readonly values: LocalValues;
   readonly #observes: boolean;
   readonly #defaults: CallOptions;
   readonly #limits: Required<Limits>;
@@ -108,6 +112,8 @@ class ProcessCollapser implements Collapser, FlightHost {
   /** All flights that still answer somebody, by the id that messages name. */
   readonly #flights = new Map<FlightId, Flight>();
   readonly #operations = new Set<Promise<void>>();
+  /** Invalidations that the coordinator has not acknowledged. */
+  readonly #owed = new Owed();
   #sequence = 0;
   #closed: Promise<void> | undefined;
   /** Called when the last flight has ended, while `close` waits for it. */
@@ -124,6 +130,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     this.#observes = mode === 'observe';
     this.#defaults = callOptions(defaults, RUN_DEFAULTS);
     this.#limits = { ...LIMIT_DEFAULTS, ...limits };
+    this.values = new LocalValues(this.clock, this.#limits.valuesMax);
     this.link = this.#observes ? undefined : coordinator?.connect({ namespace: name, receive: (message) => this.#receive(message) });
     this.opening = this.link?.opening?.then(() => {
       this.opening = undefined;
@@ -154,17 +161,15 @@ class ProcessCollapser implements Collapser, FlightHost {
     const canonical = canonicalKey(key);
     this.#refuseWhenClosed();
     if (this.link === undefined) {
+      this.values.delete(canonical);
       this.#fence(this.#joinable.get(canonical), Number.POSITIVE_INFINITY);
       return;
     }
     const hash = hashKey(this.name, canonical);
-    let floor = Number.POSITIVE_INFINITY;
-    try {
-      floor = await this.#invalidateRemotely(this.link, hash);
-      this.floors.raise(hash, floor);
-    } finally {
-      this.#fence(this.#joinable.get(canonical), floor);
-    }
+    const failure = await this.#sendInvalidation(this.link, hash);
+    // Without an answer there is no telling which flights it would have fenced.
+    this.#fence(this.#joinableByHash.get(hash), failure === undefined ? this.floors.get(hash) : Number.POSITIVE_INFINITY);
+    if (failure !== undefined) throw failure;
   }
 
   stats(): CollapserStats {
@@ -227,7 +232,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     const bypass = this.#limitReached(current, canonical);
     if (bypass !== undefined) this.report.bypassed(bypass);
     if (bypass !== undefined || current === undefined) this.#start(canonical, waiter, bypass === undefined);
-    else current.waiters.add(waiter);
+    else current.join(waiter);
   }
 
   #limitReached(current: Flight | undefined, canonical: CanonicalKey): BypassReason | undefined {
@@ -276,6 +281,25 @@ class ProcessCollapser implements Collapser, FlightHost {
   }
 
   // ---- The host of its flights --------------------------------------------------------------------------------------
+
+  payInvalidation(key: KeyHash): Promise<CoordinatorError | undefined> | undefined {
+    return this.link !== undefined && this.#owed.has(key) ? this.#sendInvalidation(this.link, key) : undefined;
+  }
+
+  async #sendInvalidation(link: CoordinatorLink, key: KeyHash): Promise<CoordinatorError | undefined> {
+    try {
+      this.floors.raise(key, await this.#invalidateRemotely(link, key));
+      this.#owed.remove(key);
+      return undefined;
+    } catch (error) {
+      this.#owed.add(key);
+      return asCoordinatorError(error);
+    }
+  }
+
+  isJoinable(flight: Flight): boolean {
+    return this.#joinable.get(flight.canonical) === flight;
+  }
 
   leave(flight: Flight): void {
     if (this.#joinable.get(flight.canonical) === flight) this.#joinable.delete(flight.canonical);

@@ -32,6 +32,8 @@ export interface CoordinatorLink {
   readonly timings: CoordinatorTimings;
   /** How values travel unless a call brings a codec of its own. */
   readonly codec: Codec;
+  /** Larger outcomes do not travel: each replica then loads for itself. @default no limit */
+  readonly payloadBytesMax?: number;
   /**
    * While the first attempt to connect is under way: resolves when the link can be used or is known to be out of reach.
    * Flights wait for it before their first claim, so that a replica which has just started does not load alone. It has a
@@ -79,6 +81,36 @@ export interface ClaimRequest {
   readonly floor: number;
   /** The leader's process is gone: lead although its lease still runs. */
   readonly takeover: boolean;
+  /** How old a stored outcome may be that answers this claim. Absent: none may. */
+  readonly cache?: CacheRead;
+}
+
+/** How old stored outcomes may be, in milliseconds, that answer a claim. */
+export interface CacheRead {
+  /** Values up to this age answer it. */
+  readonly freshMs: number;
+  /** Errors up to this age answer it. */
+  readonly freshErrorMs: number;
+  /** Values up to this age answer it while somebody loads a new one. */
+  readonly staleMs: number;
+  /** Values up to this age come with the right to lead, for the case that the load fails. */
+  readonly staleIfErrorMs: number;
+}
+
+/** How long, in milliseconds, a settled outcome is stored for claims that accept it. 0: not at all. */
+export interface CacheWrite {
+  readonly valueMs: number;
+  readonly errorMs: number;
+  /** How long the load took; early refresh needs it. */
+  readonly loadMs: number;
+}
+
+/** An outcome from the store. */
+export interface StoredOutcome {
+  readonly outcome: Outcome;
+  readonly fencingToken: number;
+  readonly ageMs: number;
+  readonly loadMs: number;
 }
 
 export interface HolderRequest {
@@ -89,6 +121,8 @@ export interface HolderRequest {
 
 export interface SettleRequest extends HolderRequest {
   readonly outcome: Outcome;
+  /** Absent: the outcome is not stored. It is never stored by a flight that no longer owns its key. */
+  readonly cache?: CacheWrite;
 }
 
 export interface ReleaseRequest {
@@ -101,11 +135,22 @@ export interface ReleaseRequest {
 /** The answer to a claim: what this replica is to do next. Each case carries the key's floor. */
 export type Claim =
   /** Load. `attempt` counts the loads of this key that failed in a row with an error that was not shared, plus 1. */
-  | { readonly role: 'leader'; readonly fencingToken: number; readonly attempt: number; readonly floor: number }
+  | {
+      readonly role: 'leader';
+      readonly fencingToken: number;
+      readonly attempt: number;
+      readonly floor: number;
+      /** What is stored but no longer fresh: may be served meanwhile, or if the load fails. */
+      readonly stale?: StoredOutcome;
+    }
   /** Somebody else loads; wait for an outcome with a token of at least `min`. */
   | { readonly role: 'follower'; readonly flightId: FlightId; readonly min: number; readonly leaseLeftMs: number; readonly floor: number }
   /** It is already done for you. */
-  | { readonly role: 'settled'; readonly outcome: Outcome; readonly fencingToken: number; readonly floor: number };
+  | { readonly role: 'settled'; readonly outcome: Outcome; readonly fencingToken: number; readonly floor: number }
+  /** Stored, and as fresh as was asked for. */
+  | { readonly role: 'cached'; readonly stored: StoredOutcome; readonly floor: number }
+  /** Stored, no longer fresh, and somebody else loads a new one: nothing is registered for this claimer. */
+  | { readonly role: 'stale'; readonly stored: StoredOutcome; readonly floor: number };
 
 /** The answer to a renewal. `waiters` counts the replicas that wait for the key; `floor` is absent where it is unknown. */
 export type Renewal =

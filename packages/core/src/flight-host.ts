@@ -1,8 +1,9 @@
 import type { ClaimantHost } from './claimant.js';
-import type { CoordinatorLink, FlightId } from './coordinator.js';
+import type { CoordinatorLink, FlightId, KeyHash } from './coordinator.js';
 import type { CoordinatorError } from './errors.js';
 import type { Flight } from './flight.js';
 import type { LoadEnd } from './load.js';
+import type { LocalValues } from './local-values.js';
 import type { PresenceWatch } from './presence.js';
 import type { LoadStack } from './reentrancy.js';
 import type { CallOutcome } from './waiters.js';
@@ -16,7 +17,16 @@ export interface FlightHost extends ClaimantHost {
   /** Absent where presence cannot be seen. */
   readonly presence: PresenceWatch | undefined;
   readonly loads: LoadStack<Flight>;
+  /** Outcomes stored in this process, where there is no coordinator to store them. */
+  readonly values: LocalValues;
   random(): number;
+  /**
+   * Sends an invalidation of the key that could not be sent before, if one is owed: until it is, a claim could find the
+   * very flight that was to be fenced. Returns why it failed again.
+   */
+  payInvalidation(key: KeyHash): Promise<CoordinatorError | undefined> | undefined;
+  /** Whether calls of its key still join this flight; not after an invalidation. */
+  isJoinable(flight: Flight): boolean;
   /** Makes the flight unjoinable, if it is still the one that calls of its key join. */
   leave(flight: Flight): void;
   /** The flight is over and answers nobody any more. */

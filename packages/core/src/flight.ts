@@ -1,18 +1,23 @@
+import { Answers } from './answers.js';
+import { acceptsIfError, cacheWriteOf, widestCacheRead, type Kept } from './caching.js';
 import { asCoordinatorError, Claimant, silent } from './claimant.js';
 import type { Timer } from './clock.js';
-import type { Claim, FlightId, KeyHash, Outcome } from './coordinator.js';
+import type { CacheWrite, Claim, FlightId, KeyHash, Outcome, StoredOutcome } from './coordinator.js';
 import { decodeError, encodeError } from './error-codec.js';
 import type { CoordinatorError } from './errors.js';
 import type { FlightHost } from './flight-host.js';
 import type { CanonicalKey } from './key.js';
 import { Load, type LoadEnd } from './load.js';
 import { Mailbox } from './mailbox.js';
-import { Waiters, type Source, type Waiter } from './waiters.js';
+import { Waiters, type Waiter } from './waiters.js';
 
 /** A key whose load fails with an error that is not shared is loaded this many times in a row; then the error is shared. */
 const ATTEMPTS_MAX = 3;
 /** A follower's recheck backs off up to this multiple of `recheckMs`. Coordinators keep waiters for at least twice that. */
 const RECHECK_BACKOFF_MAX = 4;
+
+/** The followers of a leader that is gone claim spread over this time: the first takes over, the others find its lease. */
+const TAKEOVER_SPREAD_MS = 20;
 
 /** What a flight does next, decided by the coordinator's reply, a message, or time. */
 type Wake =
@@ -53,9 +58,18 @@ export class Flight {
   #load: Load | undefined;
   /** A claim was sent whose fate is unknown: it may have left a lease or a waiter behind. */
   #claimUnknown = false;
-  /** The outcome turned out to be private: the others were let go. */
-  #letGo = false;
+  /** The outcome turned out to be private to this caller: the others were let go. */
+  #onlyFor: Waiter | undefined;
+  /** It loads here without the coordinator, because of this. */
+  #degradedBy: CoordinatorError | undefined;
   readonly #solos = new Map<Waiter, Load>();
+  readonly #answers: Answers;
+  /** What is stored was looked at and did not do for everybody: the next claim asks for a load. */
+  #pastCache = false;
+  /** A stored value that is not fresh any more, and when its age was told. */
+  #stale: { readonly kept: Kept; readonly outcome: Outcome | undefined; readonly at: number } | undefined;
+  /** Whose loader runs although nobody waits: a refresh of what callers were answered with. */
+  #refresher: Waiter | undefined;
 
   constructor(host: FlightHost, id: FlightId, canonical: CanonicalKey, hash: KeyHash) {
     this.#host = host;
@@ -67,18 +81,27 @@ export class Flight {
       host.report.left(id, outcome, waitedMs);
       if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
     });
+    this.#answers = new Answers(this.waiters, id);
+  }
+
+  /** One more caller; it is answered at once if what is stored, and being refreshed, does for it. */
+  join(waiter: Waiter): void {
+    this.waiters.add(waiter);
+    if (this.#degradedBy !== undefined && waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, this.#degradedBy);
+    const stale = this.#staleNow();
+    if (stale !== undefined && this.#refresher !== undefined) this.#answers.giveStoredTo(waiter, stale);
   }
 
   /** Runs the flight to its end. Never rejects. */
   async fly(): Promise<void> {
     try {
       if (this.#host.opening !== undefined) await this.#host.opening;
-      let turn = this.#claimant === undefined ? soloTurn('leader') : await this.#elect(this.#claimant);
+      let turn = this.#claimant === undefined ? this.#electHere() : await this.#elect(this.#claimant);
       while (turn !== undefined) turn = await this.#takeTurn(turn);
       await this.#solosEnded();
     } catch (error) {
       // Only a coordinator or a codec that breaks its contract leads here; callers must not hang for it.
-      this.#failAll(error);
+      this.#answers.failAll(error);
     }
     this.#end();
   }
@@ -105,7 +128,9 @@ export class Flight {
     if (this.#phase !== 'asking' && this.#phase !== 'following') return;
     // The claim's reply may still be on its way, on another connection: then the mark is unknown, and the server's word counts.
     if (message.kind === 'settled' && this.#mark !== undefined && message.fencingToken < this.#mark) return;
-    this.#mailbox.post(message.kind === 'settled' ? { why: 'settled', outcome: message.outcome } : { why: message.kind });
+    if (message.kind === 'settled') this.#mailbox.post({ why: 'settled', outcome: message.outcome });
+    else if (message.kind === 'woken') this.#mailbox.post({ why: 'woken' });
+    else this.#after(this.#host.random() * TAKEOVER_SPREAD_MS, () => this.#mailbox.post({ why: 'vacated' }));
   }
 
   /** Messages may have been lost: look soon, at a moment of its own. */
@@ -116,7 +141,7 @@ export class Flight {
   /** Ends it now: the collapser closes. */
   shut(error: unknown): void {
     this.#leave();
-    this.#failAll(error);
+    this.#answers.failAll(error);
     this.#load?.abort(error);
     for (const load of this.#solos.values()) load.abort(error);
     if (this.#phase === 'asking' || this.#phase === 'following') this.#mailbox.post({ why: 'left' });
@@ -126,6 +151,9 @@ export class Flight {
 
   /** Returns the turn to load, or undefined when somebody else's outcome answered the flight or nobody is left. */
   async #elect(claimant: Claimant): Promise<Turn | undefined> {
+    const payment = this.#host.payInvalidation(this.hash);
+    const failure = payment && (await payment);
+    if (failure !== undefined) return this.#degrade(failure);
     this.#ask(claimant, false);
     for (;;) {
       const wake = await this.#mailbox.next();
@@ -159,11 +187,15 @@ export class Flight {
       case 'settled':
         this.#host.report.elected(this.id, 'settled');
         return this.#take(claim.outcome, claimant);
+      case 'cached':
+      case 'stale':
+        return this.#takeStored(claim.stored, claimant);
       case 'follower':
+        if (this.#refresher !== undefined && this.waiters.size === 0) return this.#refreshedElsewhere(claimant);
         this.#follow(claimant, claim);
         return 'wait';
       case 'leader':
-        if (this.#host.clock.now() - sentAt < claimant.timings.leaseMs) return this.#lead(claim);
+        if (this.#host.clock.now() - sentAt < claimant.timings.leaseMs) return this.#lead(claim, claimant);
         this.#ask(claimant, false); // The lease that this reply grants may have ended on its way.
         return 'wait';
     }
@@ -182,7 +214,8 @@ export class Flight {
 
   #claim(claimant: Claimant, takeover: boolean): void {
     const sentAt = this.#host.clock.now();
-    claimant.claim(this.#mark ?? 0, takeover).then(
+    const cache = this.#pastCache ? undefined : widestCacheRead(this.waiters.all());
+    claimant.claim(this.#mark ?? 0, takeover, cache).then(
       (claim) => this.#onReply(claimant, claim, sentAt),
       (error: unknown) => {
         const failure = asCoordinatorError(error);
@@ -200,7 +233,7 @@ export class Flight {
     }
     // Late: what this claim holds or waits for is nobody's. A leader's own claim, answered twice, is known by its mark.
     const isOwnLease = this.#phase === 'loading' && this.#mark !== undefined;
-    if (claim.role !== 'settled' && !isOwnLease) claimant.release();
+    if (holdsSomething(claim) && !isOwnLease) claimant.release();
   }
 
   #unanswered(error: CoordinatorError): void {
@@ -220,14 +253,17 @@ export class Flight {
     this.#host.presence?.watch(this, claim.flightId);
   }
 
-  #lead(claim: Extract<Claim, { role: 'leader' }>): Turn {
+  #lead(claim: Extract<Claim, { role: 'leader' }>, claimant: Claimant): Turn {
     this.#host.report.elected(this.id, this.#mark === undefined ? 'won' : 'takeover', this.id);
     this.#mark = claim.fencingToken;
+    if (claim.stale !== undefined) this.#serveStale(this.#decoded(claim.stale, claimant), claim.stale.outcome);
     return { source: 'leader', token: claim.fencingToken, attempt: claim.attempt };
   }
 
   #degrade(error: CoordinatorError): Turn {
+    if (this.#mark !== undefined) this.#claimUnknown = true; // It is still registered as a waiter.
     this.#mark = undefined;
+    this.#degradedBy = error;
     this.#host.report.unreached(error);
     for (const waiter of this.waiters.all()) {
       if (waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, error);
@@ -239,7 +275,7 @@ export class Flight {
 
   /** Runs the loader once. Returns the next turn where an error is not shared and somebody is left to try again. */
   async #takeTurn(turn: Turn): Promise<Turn | undefined> {
-    const leader = this.waiters.first();
+    const leader = this.#refresher ?? this.waiters.first();
     this.#phase = 'loading';
     this.#timer?.cancel();
     if (leader === undefined) {
@@ -251,33 +287,45 @@ export class Flight {
     this.#load = this.#startLoad(leader, turn.token, () => this.#letOthersGo(leader, turn));
     this.#renewLater(turn.token);
     const end = await this.#load.end;
+    const loadMs = this.#host.clock.now() - this.#load.startedAt;
     this.#timer?.cancel();
     const followers = this.waiters.size - (this.waiters.has(leader) ? 1 : 0);
-    this.#host.report.loadEnded(this.id, turn.source, end, this.#host.clock.now() - this.#load.startedAt, this.#letGo ? 0 : followers);
-    return this.#land(turn, leader, end);
+    this.#host.report.loadEnded(this.id, turn.source, end, loadMs, this.#onlyFor === undefined ? followers : 0);
+    return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs));
   }
 
-  #land(turn: Turn, leader: Waiter, end: LoadEnd): Turn | undefined | Promise<Turn | undefined> {
-    if (this.#letGo) {
-      this.#answerOne(leader, turn.source, end);
+  #land(turn: Turn, leader: Waiter, end: LoadEnd, cache: CacheWrite | undefined): Turn | undefined | Promise<Turn | undefined> {
+    if (this.#onlyFor !== undefined) {
+      this.#answers.giveEnd(leader, turn.source, end);
       return undefined;
     }
     if (end.how === 'error' && turn.attempt < ATTEMPTS_MAX && !sharesError(leader, end.error))
       return this.#tryNext(turn, leader, end.error);
+    const mayStore = this.#claimant === undefined && this.#host.isJoinable(this);
     this.#leave();
-    switch (end.how) {
-      case 'aborted':
-        this.#giveBack(turn);
-        return undefined;
-      case 'value':
-        this.#answerAll(end.value, leader, turn.source);
-        this.#settle(turn, (claimant) => ({ kind: 'value', bytes: codecOf(leader, claimant).encode(end.value) }));
-        return undefined;
-      case 'error':
-        this.#failAll(end.error);
-        this.#settle(turn, (claimant) => ({ kind: 'error', bytes: encodeError(end.error, { codec: claimant.codec }) }));
-        return undefined;
+    if (end.how === 'aborted') {
+      this.#giveBack(turn);
+      return undefined;
     }
+    if (mayStore && cache !== undefined) this.#host.values.write(this.canonical, end, cache);
+    if (end.how === 'value') {
+      this.#answers.giveAll(end.value, leader, turn.source);
+      this.#settle(turn, (claimant) => ({ kind: 'value', bytes: codecOf(leader, claimant).encode(end.value) }), cache);
+      return undefined;
+    }
+    this.#landFailed(turn, leader, end.error, cache);
+    return undefined;
+  }
+
+  /** A stale value, where there is one and it is wanted, is better than the error. */
+  #landFailed(turn: Turn, leader: Waiter, error: unknown, cache: CacheWrite | undefined): void {
+    const stale = this.#staleNow();
+    const staleOutcome = stale !== undefined && acceptsIfError(leader, stale) ? this.#stale?.outcome : undefined;
+    if (stale !== undefined) this.#answers.giveStaleIfError(stale);
+    this.#answers.failAll(error);
+    if (staleOutcome === undefined)
+      this.#settle(turn, (claimant) => ({ kind: 'error', bytes: encodeError(error, { codec: claimant.codec }) }), cache);
+    else this.#settle(turn, () => staleOutcome, undefined);
   }
 
   /** The error is the leader's alone: the next waiter, here or on another replica, takes over with a load of its own. */
@@ -308,14 +356,14 @@ export class Flight {
 
   /** The outcome will be private to `leader`: everybody else, here and on other replicas, loads for itself from now on. */
   #letOthersGo(leader: Waiter, turn: Turn): void {
-    if (this.#letGo) return;
-    this.#letGo = true;
+    if (this.#onlyFor !== undefined) return;
+    this.#onlyFor = leader;
     this.#leave();
     for (const waiter of this.waiters.all()) {
       if (waiter !== leader) this.#loadAlone(waiter);
     }
     this.#host.report.unshareable(this.id, 'private');
-    this.#settle(turn, () => ({ kind: 'unshareable', why: 'private' }));
+    this.#settle(turn, () => ({ kind: 'unshareable', why: 'private' }), undefined);
     if (!this.waiters.has(leader)) this.#load?.abort(nobodyWaits());
   }
 
@@ -325,27 +373,12 @@ export class Flight {
     void load.end.then((end) => {
       this.#solos.delete(waiter);
       this.#host.report.loadEnded(this.id, 'bypass', end, this.#host.clock.now() - load.startedAt, 0);
-      this.#answerOne(waiter, 'bypass', end);
+      this.#answers.giveEnd(waiter, 'bypass', end);
     });
   }
 
   async #solosEnded(): Promise<void> {
     while (this.#solos.size > 0) await Promise.all(Array.from(this.#solos.values(), (load) => load.end));
-  }
-
-  #answerOne(waiter: Waiter, source: Source, end: LoadEnd): void {
-    if (end.how === 'value') this.waiters.answer(waiter, { value: end.value, source, flightId: this.id, ageMs: 0 });
-    if (end.how === 'error') this.waiters.fail(waiter, end.error);
-  }
-
-  #answerAll(value: unknown, first: Waiter | undefined, source: Source): void {
-    for (const waiter of this.waiters.all()) {
-      this.waiters.answer(waiter, { value, source: waiter === first ? source : 'local', flightId: this.id, ageMs: 0 });
-    }
-  }
-
-  #failAll(error: unknown): void {
-    for (const waiter of this.waiters.all()) this.waiters.fail(waiter, error);
   }
 
   // ---- Following: take what another replica loaded ------------------------------------------------------------------
@@ -356,7 +389,7 @@ export class Flight {
     if (outcome.kind === 'unshareable') return this.#takeNothing(outcome.why);
     if (outcome.kind === 'error') {
       this.#leave();
-      this.#failAll(decodeError(outcome.bytes, { codec: claimant.codec, flightId: this.id }));
+      this.#answers.failAll(decodeError(outcome.bytes, { codec: claimant.codec, flightId: this.id }));
       return undefined;
     }
     let value: unknown;
@@ -367,7 +400,7 @@ export class Flight {
       return this.#takeNothing('untravelable');
     }
     this.#leave();
-    this.#answerAll(value, first, 'remote');
+    this.#answers.giveAll(value, first, 'remote');
     return undefined;
   }
 
@@ -378,6 +411,80 @@ export class Flight {
     this.#leave();
     for (const waiter of this.waiters.all()) this.#loadAlone(waiter);
     return undefined;
+  }
+
+  // ---- What is stored -----------------------------------------------------------------------------------------------
+
+  /** Without a coordinator: what is stored in this process, or a turn to load. */
+  #electHere(): Turn | undefined {
+    const read = widestCacheRead(this.waiters.all());
+    if (read === undefined) return soloTurn('leader');
+    const kept = this.#host.values.value(this.canonical);
+    const error = this.#host.values.error(this.canonical);
+    const failedLately = error !== undefined && error.ageMs < read.freshErrorMs;
+    const answer =
+      kept !== undefined && kept.ageMs < (failedLately ? read.staleMs : read.freshMs) ? kept : failedLately ? error : undefined;
+    const isBetterThanError = kept !== undefined && kept.ageMs < read.staleIfErrorMs;
+    if (answer !== undefined && !(answer === error && isBetterThanError) && this.#giveStored(answer)) return undefined;
+    if (kept !== undefined) this.#serveStale(kept, undefined);
+    return soloTurn('leader');
+  }
+
+  /** Answers with what the coordinator stored; whoever needs more has the flight ask for a load. */
+  #takeStored(stored: StoredOutcome, claimant: Claimant): undefined | 'wait' {
+    const kept = this.#decoded(stored, claimant);
+    this.#pastCache = true;
+    if (kept !== undefined && this.#giveStored(kept)) return undefined;
+    this.#ask(claimant, false);
+    return 'wait';
+  }
+
+  /** Returns whether that was all: everybody is answered, and nobody asked to refresh it early. */
+  #giveStored(kept: Kept): boolean {
+    const { refresh } = this.#answers.giveStored(kept, () => this.#host.random());
+    if (refresh !== undefined) {
+      this.#refresher = refresh;
+      this.#stale = { kept, outcome: undefined, at: this.#host.clock.now() };
+      return false;
+    }
+    if (this.waiters.size > 0) return false;
+    this.#leave();
+    return true;
+  }
+
+  /** This flight loads: meanwhile a stale value answers those who accept it, now and when they join. */
+  #serveStale(kept: Kept | undefined, outcome: Outcome | undefined): void {
+    if (kept === undefined) return;
+    const first = this.waiters.first();
+    this.#stale = { kept, outcome, at: this.#host.clock.now() };
+    this.#answers.giveStored(kept, () => 0);
+    if (first !== undefined && !this.waiters.has(first)) this.#refresher = first;
+  }
+
+  /** Another replica refreshes what was served: this one has nothing left to do. */
+  #refreshedElsewhere(claimant: Claimant): undefined {
+    this.#leave();
+    claimant.release();
+    return undefined;
+  }
+
+  #staleNow(): Kept | undefined {
+    if (this.#stale === undefined) return undefined;
+    const { kept, at } = this.#stale;
+    return { ...kept, ageMs: kept.ageMs + this.#host.clock.now() - at };
+  }
+
+  #decoded({ outcome, ageMs, loadMs }: StoredOutcome, claimant: Claimant): Kept | undefined {
+    if (outcome.kind === 'unshareable') return undefined;
+    if (outcome.kind === 'error') {
+      return { end: { how: 'error', error: decodeError(outcome.bytes, { codec: claimant.codec, flightId: this.id }) }, ageMs, loadMs };
+    }
+    try {
+      return { end: { how: 'value', value: codecOf(this.waiters.first(), claimant).decode(outcome.bytes) }, ageMs, loadMs };
+    } catch {
+      this.#host.report.unreadable();
+      return undefined;
+    }
   }
 
   // ---- The lease ----------------------------------------------------------------------------------------------------
@@ -398,31 +505,33 @@ export class Flight {
         this.#leave();
         return;
       }
-      if (renewal.waiters === 0 && this.waiters.size === 0) this.#abortLoad();
+      if (renewal.waiters === 0 && this.waiters.size === 0 && this.#refresher === undefined) this.#abortLoad();
     } catch {
       // Out of reach: the lease may end and another replica may load too. The load here goes on for those who wait here.
     }
     if (this.isLoading) this.#renewLater(token);
   }
 
-  #settle(turn: Turn, encode: (claimant: Claimant) => Outcome): void {
+  #settle(turn: Turn, encode: (claimant: Claimant) => Outcome, cache: CacheWrite | undefined): void {
     const claimant = this.#claimant;
     if (claimant === undefined || turn.token === undefined) {
       this.#giveBack(turn);
       return;
     }
-    const outcome = this.#encoded(() => encode(claimant));
+    const outcome = this.#encoded(() => encode(claimant), claimant.payloadBytesMax);
     this.#host.report.settled(this.id, outcome.kind === 'unshareable' ? 0 : outcome.bytes.byteLength);
-    claimant.settle(turn.token, outcome);
+    claimant.settle(turn.token, outcome, cache);
   }
 
-  #encoded(encode: () => Outcome): Outcome {
+  #encoded(encode: () => Outcome, bytesMax: number): Outcome {
     try {
-      return encode();
+      const outcome = encode();
+      if (outcome.kind === 'unshareable' || outcome.bytes.byteLength <= bytesMax) return outcome;
     } catch {
-      this.#host.report.unshareable(this.id, 'untravelable');
-      return { kind: 'unshareable', why: 'untravelable' };
+      // What it says may quote the value.
     }
+    this.#host.report.unshareable(this.id, 'untravelable');
+    return { kind: 'unshareable', why: 'untravelable' };
   }
 
   /** Gives up what this flight holds, or may hold, at the coordinator. */
@@ -434,13 +543,14 @@ export class Flight {
 
   #onGaveUp(waiter: Waiter): void {
     this.#solos.get(waiter)?.abort(nobodyWaits());
-    if (this.waiters.size > 0) return;
+    if (waiter === this.#onlyFor) this.#abortLoad();
+    if (this.waiters.size > 0 || this.#refresher !== undefined) return;
     if (this.#phase === 'asking' || this.#phase === 'following') {
       this.#leave();
       this.#mailbox.post({ why: 'left' });
       return;
     }
-    if (this.#claimant === undefined || this.#mark === undefined || this.#letGo) this.#abortLoad();
+    if (this.#claimant === undefined || this.#mark === undefined || this.#onlyFor !== undefined) this.#abortLoad();
     else void this.#renew(this.#claimant, this.#mark); // Others may wait on other replicas: the reply tells.
   }
 
@@ -459,7 +569,7 @@ export class Flight {
     this.#timer?.cancel();
     this.#host.presence?.unwatch(this);
     this.#phase = 'ended';
-    const holdsUnread = this.#mailbox.drain().some((wake) => wake.why === 'replied' && wake.claim.role !== 'settled');
+    const holdsUnread = this.#mailbox.drain().some((wake) => wake.why === 'replied' && holdsSomething(wake.claim));
     if (holdsUnread) this.#claimant?.release();
     this.#host.ended(this);
   }
@@ -474,6 +584,11 @@ export class Flight {
     this.#timer?.cancel();
     this.#timer = this.#host.pulse.afterSilence(silenceMs, callback);
   }
+}
+
+/** Whether a claim left a lease or a waiter at the coordinator. */
+function holdsSomething({ role }: Claim): boolean {
+  return role === 'leader' || role === 'follower';
 }
 
 function soloTurn(source: Turn['source']): Turn {

@@ -46,6 +46,20 @@ export interface RunOptions<T = unknown> {
   readonly isolate?: 'none' | 'clone' | 'freeze';
   /** When the coordinator is out of reach: load, collapsed inside this process, or reject with CoordinatorError. @default 'load' */
   readonly whenDegraded?: 'load' | 'reject';
+  /**
+   * An outcome, also an error, answers calls that come up to this long after it settled, in milliseconds. @default 0
+   */
+  readonly lingerMs?: number;
+  /** A value answers calls that come up to this long after it settled, in milliseconds: a cache, for the whole cluster. @default 0 */
+  readonly ttlMs?: number;
+  /** After `ttlMs` a value answers for this long still, at once, while one replica loads a new one. Needs `ttlMs`. @default 0 */
+  readonly staleWhileRevalidateMs?: number;
+  /** After `ttlMs` a value answers for this long still when the load of a new one fails. Needs `ttlMs`. @default 0 */
+  readonly staleIfErrorMs?: number;
+  /** An error answers calls that come up to this long after it settled, in milliseconds. @default 0 */
+  readonly negativeTtlMs?: number;
+  /** Of many readers of a value that is about to end, one refreshes it in time (XFetch). Needs `ttlMs`. @default false */
+  readonly earlyRefresh?: boolean;
   /** How the value travels to other replicas. The same for all calls of a key. @default the coordinator's */
   readonly codec?: Codec<T>;
 }
@@ -75,6 +89,8 @@ export interface Limits {
   readonly waitersPerFlightMax?: number;
   /** Size of a key in bytes. @default 8_192 */
   readonly keyBytesMax?: number;
+  /** Outcomes stored in this process without a coordinator; the least recently used go first. @default 1_000 */
+  readonly valuesMax?: number;
 }
 
 /** The options of a call with all defaults filled in. */
@@ -85,6 +101,12 @@ export interface CallOptions {
   readonly shareErrors: boolean | ((error: unknown) => boolean);
   readonly isolate: 'none' | 'clone' | 'freeze';
   readonly whenDegraded: 'load' | 'reject';
+  readonly lingerMs: number;
+  readonly ttlMs: number;
+  readonly staleWhileRevalidateMs: number;
+  readonly staleIfErrorMs: number;
+  readonly negativeTtlMs: number;
+  readonly earlyRefresh: boolean;
   readonly codec: Codec | undefined;
 }
 
@@ -95,10 +117,21 @@ export const RUN_DEFAULTS: CallOptions = Object.freeze({
   shareErrors: true,
   isolate: 'none',
   whenDegraded: 'load',
+  lingerMs: 0,
+  ttlMs: 0,
+  staleWhileRevalidateMs: 0,
+  staleIfErrorMs: 0,
+  negativeTtlMs: 0,
+  earlyRefresh: false,
   codec: undefined,
 });
 
-export const LIMIT_DEFAULTS: Required<Limits> = Object.freeze({ flightsMax: 10_000, waitersPerFlightMax: 50_000, keyBytesMax: 8_192 });
+export const LIMIT_DEFAULTS: Required<Limits> = Object.freeze({
+  flightsMax: 10_000,
+  waitersPerFlightMax: 50_000,
+  keyBytesMax: 8_192,
+  valuesMax: 1_000,
+});
 
 /** How long `close` waits for flights to end. */
 export const DRAIN_MS_DEFAULT = 5_000;
@@ -107,6 +140,7 @@ const LIMIT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   flightsMax: wholeNumber(1),
   waitersPerFlightMax: wholeNumber(1),
   keyBytesMax: wholeNumber(1),
+  valuesMax: wholeNumber(1),
 };
 
 const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
@@ -115,6 +149,12 @@ const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   shareErrors: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'a boolean or a function of the error'),
   isolate: oneOf('none', 'clone', 'freeze'),
   whenDegraded: oneOf('load', 'reject'),
+  lingerMs: milliseconds(0),
+  ttlMs: milliseconds(0),
+  staleWhileRevalidateMs: milliseconds(0),
+  staleIfErrorMs: milliseconds(0),
+  negativeTtlMs: milliseconds(0),
+  earlyRefresh: oneOf(true, false),
   codec: objectWith('a codec with encode and decode', 'encode', 'decode'),
 };
 
@@ -149,7 +189,18 @@ export function checkCollapserOptions(options: CollapserOptions): void {
 export function callOptions(options: object | undefined, defaults: CallOptions): CallOptions {
   if (options === undefined) return defaults;
   checkOptions('options', options, RUN_CHECKS);
-  return { ...defaults, ...withoutUndefined(options) };
+  const call = { ...defaults, ...withoutUndefined(options) };
+  checkCaching(call);
+  return call;
+}
+
+/** What extends a `ttlMs` means nothing without one. */
+function checkCaching(call: CallOptions): void {
+  if (call.ttlMs > 0) return;
+  for (const name of ['staleWhileRevalidateMs', 'staleIfErrorMs', 'earlyRefresh'] as const) {
+    if (call[name] !== 0 && call[name] !== false)
+      throw misuse('ERR_ONEFLIGHT_OPTION', `options.${name} only together with ttlMs, which it extends`, `${name} without ttlMs`);
+  }
 }
 
 function withoutUndefined(options: object): Partial<CallOptions> {

@@ -13,7 +13,7 @@ export interface CollapserStats {
   readonly totals: Readonly<Totals>;
 }
 
-/** Each call ends up in exactly one of leader, local, remote, degraded, bypass, errors, timeouts and aborts. */
+/** Each call ends up in exactly one of leader, local, remote, linger, cache, stale, degraded, bypass, errors, timeouts and aborts. */
 export interface Totals {
   /** Calls that were accepted. */
   calls: number;
@@ -23,6 +23,12 @@ export interface Totals {
   local: number;
   /** Answered by a load on another replica. */
   remote: number;
+  /** Answered by an outcome that had settled up to `lingerMs` before. */
+  linger: number;
+  /** Answered by a stored value that was fresh. */
+  cache: number;
+  /** Answered by a stored value that was not fresh any more. */
+  stale: number;
   /** Loaded here because the coordinator was out of reach. */
   degraded: number;
   /** Loaded without collapsing: over a limit, an answer that cannot be shared, or `mode: 'observe'`. */
@@ -60,6 +66,9 @@ export function noTotals(): Totals {
     leader: 0,
     local: 0,
     remote: 0,
+    linger: 0,
+    cache: 0,
+    stale: 0,
     degraded: 0,
     bypass: 0,
     errors: 0,

@@ -6,14 +6,14 @@ import type { Key } from './key.js';
 import type { CallOptions, Loader } from './options.js';
 
 /** How a call was answered. */
-export type Source = 'leader' | 'local' | 'remote' | 'degraded' | 'bypass';
+export type Source = 'leader' | 'local' | 'remote' | 'linger' | 'cache' | 'stale' | 'degraded' | 'bypass';
 
 /** A value and how the caller came by it. */
 export interface FlightResult<T> {
   readonly value: T;
   /**
    * `leader`: this caller's loader ran. `local`: joined a flight of this process. `remote`: another replica loaded.
-   * `degraded`: loaded here because the coordinator was out of reach. `bypass`: not collapsed.
+   * `linger`, `cache`, `stale`: stored, and as old as `lingerMs`, `ttlMs` or what extends it allow. `degraded`: loaded here because the coordinator was out of reach. `bypass`: not collapsed.
    */
   readonly source: Source;
   readonly flightId: FlightId;

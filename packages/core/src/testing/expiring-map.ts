@@ -40,14 +40,12 @@ export class ExpiringMap<T> {
     return [...this.#entries.keys()].filter((key) => this.#live(key) !== undefined);
   }
 
-  /** A copy of everything that a later `restore` can bring back. */
-  snapshot(): ReadonlyMap<string, Entry<T>> {
-    return structuredClone(this.#entries);
-  }
-
-  /** Goes back to a snapshot; what expired since then stays expired. */
-  restore(snapshot: ReadonlyMap<string, Entry<T>>): void {
-    this.#entries = new Map(structuredClone(snapshot));
+  /** Remembers everything; the function that it returns goes back to it. What expired since then stays expired. */
+  checkpoint(): () => void {
+    const copy = structuredClone(this.#entries);
+    return () => {
+      this.#entries = structuredClone(copy);
+    };
   }
 
   #live(key: string): Entry<T> | undefined {
@@ -59,7 +57,7 @@ export class ExpiringMap<T> {
 }
 
 /** A value and when it ends. */
-export interface Entry<T> {
+interface Entry<T> {
   readonly value: T;
   readonly expiresAtMs: number;
 }

@@ -1,4 +1,5 @@
 import type {
+  CacheWrite,
   Claim,
   ClaimRequest,
   FlightId,
@@ -10,6 +11,7 @@ import type {
   Renewal,
   SettleRequest,
   Settlement,
+  StoredOutcome,
 } from '../coordinator.js';
 import { ExpiringMap } from './expiring-map.js';
 
@@ -25,7 +27,9 @@ export class MemoryStore {
   readonly #leases: ExpiringMap<Flight>;
   readonly #states: ExpiringMap<State>;
   readonly #waiters: ExpiringMap<Map<FlightId, number>>;
-  readonly #outcomes: ExpiringMap<StoredOutcome>;
+  readonly #outcomes: ExpiringMap<KeptOutcome>;
+  readonly #values: ExpiringMap<KeptEntry>;
+  readonly #errors: ExpiringMap<KeptEntry>;
   #lastUs = SERVER_EPOCH_US;
 
   constructor(rules: StoreRules) {
@@ -34,14 +38,21 @@ export class MemoryStore {
     this.#states = new ExpiringMap(rules.nowMs);
     this.#waiters = new ExpiringMap(rules.nowMs);
     this.#outcomes = new ExpiringMap(rules.nowMs);
+    this.#values = new ExpiringMap(rules.nowMs);
+    this.#errors = new ExpiringMap(rules.nowMs);
   }
 
   claim(request: ClaimRequest): Executed<Claim> {
     const nowUs = this.#time();
     const isNew = this.#states.get(request.key) === undefined;
     this.#heal(request);
-    const reply = this.#answer(request) ?? this.#leadAgain(request) ?? this.#follow(request) ?? this.#lead(request, isNew, nowUs);
-    return { reply, messages: [] };
+    const reply =
+      this.#answer(request) ??
+      this.#cached(request) ??
+      this.#leadAgain(request) ??
+      this.#follow(request) ??
+      this.#lead(request, isNew, nowUs);
+    return { reply: reply.role === 'leader' ? this.#withStale(reply, request) : reply, messages: [] };
   }
 
   renew({ key, id, token }: HolderRequest): Executed<Renewal> {
@@ -54,7 +65,7 @@ export class MemoryStore {
     return { reply: { state: 'held', floor: state.floor, waiters: this.#waiters.get(key)?.size ?? 0 }, messages: [] };
   }
 
-  settle({ key, id, token, outcome }: SettleRequest): Executed<Settlement> {
+  settle({ key, id, token, outcome, cache }: SettleRequest): Executed<Settlement> {
     this.#forget(key, id);
     const served = this.#serve(key, token);
     const state = this.#states.get(key);
@@ -69,6 +80,7 @@ export class MemoryStore {
       this.#vacate(key, state);
       state.attempts = 0;
     }
+    if (isCurrent && token > state.floor && cache !== undefined) this.#keep(key, token, outcome, cache);
     messages.push(...this.#wakeOne(key));
     return { reply: { state: isCurrent ? 'settled' : 'detached', floor: state?.floor }, messages };
   }
@@ -87,34 +99,35 @@ export class MemoryStore {
   invalidate({ key }: { readonly key: KeyHash }): Executed<number> {
     const floor = Math.max(this.#time(), this.#issued(key) + 1);
     this.#leases.delete(key);
+    this.#values.delete(key);
+    this.#errors.delete(key);
     this.#states.keep(key, { issued: floor, floor, flight: undefined, recovery: false, attempts: 0 }, INVALIDATED_TTL_MS);
     return { reply: floor, messages: [{ to: EVERYONE, message: { kind: 'invalidated', key, floor } }] };
   }
 
   /** The keys that live now. Each has an expiry, by construction. */
   keys(): StoredKey[] {
-    const tables = { L: this.#leases, S: this.#states, W: this.#waiters, R: this.#outcomes };
+    const tables = { L: this.#leases, S: this.#states, W: this.#waiters, R: this.#outcomes, V: this.#values, E: this.#errors };
     return Object.entries(tables).flatMap(([table, map]) => map.keys().map((key) => ({ table, key, expiresInMs: map.leftMs(key) })));
   }
 
   /** Forgets everything, as a server does that restarts without its data. Its clock goes on. */
   wipe(): void {
-    for (const map of [this.#leases, this.#states, this.#waiters, this.#outcomes]) map.clear();
+    for (const map of [this.#leases, this.#states, this.#waiters, this.#outcomes, this.#values, this.#errors]) map.clear();
   }
 
   /** Remembers everything; the function that it returns goes back to it, as a failover to a lagging replica does. */
   checkpoint(): () => void {
-    const [leases, states, waiters, outcomes] = [
-      this.#leases.snapshot(),
-      this.#states.snapshot(),
-      this.#waiters.snapshot(),
-      this.#outcomes.snapshot(),
+    const restores = [
+      this.#leases.checkpoint(),
+      this.#states.checkpoint(),
+      this.#waiters.checkpoint(),
+      this.#outcomes.checkpoint(),
+      this.#values.checkpoint(),
+      this.#errors.checkpoint(),
     ];
     return () => {
-      this.#leases.restore(leases);
-      this.#states.restore(states);
-      this.#waiters.restore(waiters);
-      this.#outcomes.restore(outcomes);
+      for (const restore of restores) restore();
     };
   }
 
@@ -137,6 +150,65 @@ export class MemoryStore {
     if (min === 0 || stored === undefined || stored.token < min) return undefined;
     this.#forget(key, id);
     return { role: 'settled', outcome: stored.outcome, fencingToken: stored.token, floor: this.#floor(key, floor) };
+  }
+
+  /**
+   * What is stored answers it: fresh, or stale while somebody else loads, or as an error that need not be tried again yet.
+   * A stale value is better than an error, fresh as the error may be.
+   */
+  #cached(request: ClaimRequest): Claim | undefined {
+    const { key, id, cache, floor } = request;
+    if (cache === undefined) return undefined;
+    const value = this.#stored(this.#values, request);
+    const error = this.#stored(this.#errors, request);
+    const failedLately = error !== undefined && error.ageMs < cache.freshErrorMs;
+    if (value !== undefined && value.ageMs < cache.freshMs) {
+      this.#forget(key, id);
+      return { role: 'cached', stored: value, floor: this.#floor(key, floor) };
+    }
+    const lease = this.#leases.get(key);
+    const isLoading = lease !== undefined && lease.id !== id && !this.#mayTakeOver(lease, request);
+    if (value !== undefined && value.ageMs < cache.staleMs && (isLoading || failedLately)) {
+      return { role: 'stale', stored: value, floor: this.#floor(key, floor) };
+    }
+    if (error === undefined || !failedLately || (value !== undefined && value.ageMs < cache.staleIfErrorMs)) return undefined;
+    this.#forget(key, id);
+    return { role: 'cached', stored: error, floor: this.#floor(key, floor) };
+  }
+
+  /** An entry that the claimer's min and the key's floor allow; one from before an invalidation is removed. */
+  #stored(table: ExpiringMap<KeptEntry>, { key, min, floor }: ClaimRequest): StoredOutcome | undefined {
+    const entry = table.get(key);
+    if (entry === undefined) return undefined;
+    if (entry.token <= this.#floor(key, floor)) {
+      table.delete(key);
+      return undefined;
+    }
+    if (entry.token < min) return undefined;
+    return {
+      outcome: entry.outcome,
+      fencingToken: entry.token,
+      ageMs: Math.floor(this.#rules.nowMs()) - entry.settledAtMs,
+      loadMs: entry.loadMs,
+    };
+  }
+
+  /** A leader is told what is stored but not fresh, if it may serve it meanwhile or when its load fails. */
+  #withStale(claim: Extract<Claim, { role: 'leader' }>, request: ClaimRequest): Claim {
+    if (request.cache === undefined) return claim;
+    const stale = this.#stored(this.#values, request);
+    if (stale === undefined || stale.ageMs >= Math.max(request.cache.staleMs, request.cache.staleIfErrorMs)) return claim;
+    return { ...claim, stale };
+  }
+
+  /** Stores a settled outcome. A failed load leaves the last value where it is: it may be served stale. */
+  #keep(key: KeyHash, token: number, outcome: Outcome, { valueMs, errorMs, loadMs }: CacheWrite): void {
+    const entry = { token, outcome, settledAtMs: Math.floor(this.#rules.nowMs()), loadMs };
+    if (outcome.kind === 'value' && valueMs > 0) {
+      this.#values.set(key, entry, valueMs);
+      this.#errors.delete(key);
+    }
+    if (outcome.kind === 'error' && errorMs > 0) this.#errors.set(key, entry, errorMs);
   }
 
   /** It leads already: the reply was lost and this is the claim sent again (D2). */
@@ -290,9 +362,15 @@ interface State {
   attempts: number;
 }
 
-interface StoredOutcome {
+interface KeptOutcome {
   readonly token: number;
   readonly outcome: Outcome;
+}
+
+/** V and E. In the scripts: t, o, at, d. */
+interface KeptEntry extends KeptOutcome {
+  readonly settledAtMs: number;
+  readonly loadMs: number;
 }
 
 /** The `to` of a broadcast; no inbox is called that. */

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { cluster, type Cluster } from '../support/cluster.js';
+import { cluster, legs, type Cluster } from '../support/cluster.js';
 import { manualLoader } from '../support/loads.js';
 
 let current: Cluster | undefined;
@@ -116,6 +116,21 @@ describe('replicas that share a coordinator', () => {
     for (const [index, run] of load.runs.entries()) run.end(`answer ${index}`);
     await settleDown();
     expect(new Set((await Promise.all(calls)).map(({ value }) => value)).size).toBe(4);
+  });
+
+  it('abort a private load when the only caller it is for has left, whoever else still loads', async () => {
+    const { replicas, settleDown } = start(1);
+    const load = manualLoader();
+    const leaves = new AbortController();
+    const first = Promise.allSettled([replicas[0]?.run('k', load, { signal: leaves.signal })]);
+    const second = replicas[0]?.run('k', load);
+    await settleDown();
+    load.runs[0]?.context.unshareable();
+    leaves.abort(new Error('gone'));
+    await first;
+    expect(load.runs.map(({ context }) => context.signal.aborted)).toEqual([true, false]);
+    load.runs[1]?.end('v');
+    expect(await second).toBe('v');
   });
 
   it('hand a value that is too large for a message to those who wait, by one fetch each', async () => {
@@ -241,7 +256,78 @@ describe('invalidate', () => {
   });
 });
 
+describe('an invalidation that was lost', () => {
+  it('is sent before the key is asked for again, so that no older flight answers a later call', async () => {
+    const { replicas, settleDown, network, clock } = start(2);
+    const load = manualLoader();
+    const before = replicas.map((replica) => replica.run('k', load));
+    await settleDown();
+    const heal = network.lose(legs(0, 'request', 'invalidate'));
+    const invalidated = Promise.allSettled([replicas[0]?.invalidate('k')]);
+    await clock.advance(600);
+    expect((await invalidated)[0]).toMatchObject({ status: 'rejected', reason: { code: 'ERR_ONEFLIGHT_COORDINATOR', reason: 'timeout' } });
+    heal();
+    const after = replicas.map((replica, index) => (index === 0 ? replica.run('k', load) : undefined));
+    await settleDown();
+    expect(load.runs).toHaveLength(2);
+    const elsewhere = replicas[1]?.run('k', load);
+    await settleDown();
+    load.runs[0]?.end('old');
+    load.runs[1]?.end('new');
+    await settleDown();
+    expect(await Promise.all([before[0], after[0], elsewhere])).toEqual(['old', 'new', 'new']);
+    await before[1];
+  });
+
+  it('makes its replica load without the coordinator while it cannot be sent', async () => {
+    const { replicas, settleDown, network, clock } = start(1);
+    const heal = network.lose(legs(0, 'request', 'invalidate'));
+    const invalidated = Promise.allSettled([replicas[0]?.invalidate('k')]);
+    await clock.advance(600);
+    await invalidated;
+    const degraded = replicas[0]?.flight('k', () => 'v');
+    await clock.advance(600);
+    expect(await degraded).toMatchObject({ source: 'degraded' });
+    heal();
+    const well = replicas[0]?.flight('k', () => 'v');
+    await settleDown();
+    expect(await well).toMatchObject({ source: 'leader' });
+  });
+});
+
 describe('a coordinator that is out of reach', () => {
+  it("rejects also a caller with whenDegraded: 'reject' that comes while a load without it runs", async () => {
+    const { replicas, settleDown, hub } = start(1);
+    hub.outage(true);
+    const load = manualLoader();
+    const loading = replicas[0]?.run('k', load);
+    await settleDown();
+    const strict = Promise.allSettled([replicas[0]?.run('k', load, { whenDegraded: 'reject' })]);
+    expect(await strict).toMatchObject([{ status: 'rejected', reason: { code: 'ERR_ONEFLIGHT_COORDINATOR' } }]);
+    load.runs[0]?.end('v');
+    expect(await loading).toBe('v');
+    hub.outage(false);
+  });
+
+  it('leaves no waiter behind at the coordinator that a replica which gave up had registered', async () => {
+    const { replicas, settleDown, hub, network, clock } = start(2);
+    const load = manualLoader();
+    const led = replicas[0]?.run('k', load);
+    await settleDown();
+    const followed = replicas[1]?.run('k', load);
+    await settleDown();
+    const heal = network.lose(legs(1, 'request', 'claim'));
+    await clock.advance(1_000);
+    expect(load.runs).toHaveLength(2);
+    heal();
+    load.runs[1]?.end('own');
+    await settleDown();
+    expect(await followed).toBe('own');
+    expect(hub.keys().filter(({ table }) => table === 'W')).toEqual([]);
+    load.runs[0]?.end('v');
+    expect(await led).toBe('v');
+  });
+
   it('makes no call fail or wait: each process collapses on its own', async () => {
     const { replicas, settleDown, hub } = start(2);
     hub.outage(true);

@@ -1,0 +1,65 @@
+import { acceptsIfError, refreshesEarly, verdict, type Kept } from './caching.js';
+import type { FlightId } from './coordinator.js';
+import type { LoadEnd } from './load.js';
+import type { Source, Waiter, Waiters } from './waiters.js';
+
+/** Gives one flight's waiters what they wait for, and each the name of how it came by it. */
+export class Answers {
+  readonly #waiters: Waiters;
+  readonly #flightId: FlightId;
+
+  constructor(waiters: Waiters, flightId: FlightId) {
+    this.#waiters = waiters;
+    this.#flightId = flightId;
+  }
+
+  /** Everybody: `first` is told `source`, the others that they joined. */
+  giveAll(value: unknown, first: Waiter | undefined, source: Source): void {
+    for (const waiter of this.#waiters.all()) this.#give(waiter, value, waiter === first ? source : 'local');
+  }
+
+  failAll(error: unknown): void {
+    for (const waiter of this.#waiters.all()) this.#waiters.fail(waiter, error);
+  }
+
+  /** One, with the end of its own load. */
+  giveEnd(waiter: Waiter, source: Source, end: LoadEnd): void {
+    if (end.how === 'value') this.#give(waiter, end.value, source);
+    if (end.how === 'error') this.#waiters.fail(waiter, end.error);
+  }
+
+  /** Those who accept a stored outcome of its age. Returns whether one of them asks for an early refresh. */
+  giveStored(kept: Kept, random: () => number): { readonly refresh: Waiter | undefined } {
+    let refresh: Waiter | undefined;
+    for (const waiter of this.#waiters.all()) {
+      const accepted = this.giveStoredTo(waiter, kept);
+      if (accepted === 'fresh' && refresh === undefined && refreshesEarly(waiter, kept, random())) refresh = waiter;
+    }
+    return { refresh };
+  }
+
+  /** One, if it accepts a stored outcome of its age. */
+  giveStoredTo(waiter: Waiter, kept: Kept): 'fresh' | 'stale' | undefined {
+    const accepted = verdict(waiter, kept);
+    if (accepted === undefined) return undefined;
+    if (kept.end.how === 'error') this.#waiters.fail(waiter, kept.end.error);
+    else this.#give(waiter, kept.end.value, accepted === 'stale' ? 'stale' : freshSource(waiter), kept.ageMs);
+    return accepted;
+  }
+
+  /** Those who rather have a stale value than the error of a load. */
+  giveStaleIfError(kept: Kept): void {
+    if (kept.end.how === 'error') return;
+    for (const waiter of this.#waiters.all()) {
+      if (acceptsIfError(waiter, kept)) this.#give(waiter, kept.end.value, 'stale', kept.ageMs);
+    }
+  }
+
+  #give(waiter: Waiter, value: unknown, source: Source, ageMs = 0): void {
+    this.#waiters.answer(waiter, { value, source, flightId: this.#flightId, ageMs });
+  }
+}
+
+function freshSource({ options }: Waiter): Source {
+  return options.ttlMs > 0 ? 'cache' : 'linger';
+}
