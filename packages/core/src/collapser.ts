@@ -28,6 +28,7 @@ import { Pulse } from './pulse.js';
 import { LoadStack } from './reentrancy.js';
 import { Report } from './report.js';
 import type { CollapserStats } from './stats.js';
+import { WATCH_CHECKS, Watchers, type WatchOptions } from './watch.js';
 import type { FlightResult, Waiter } from './waiters.js';
 
 /** After messages were lost and arrive again, followers look for their outcomes spread over this time. */
@@ -61,6 +62,19 @@ export interface Collapser extends AsyncDisposable {
    * told when the key is next asked for here.
    */
   invalidate(key: Key): Promise<void>;
+  /**
+   * Yields the value of the key, and a new one after each invalidation of it, made here or heard from another replica:
+   * `debounceMs` after it, from one load in the whole cluster. A slow reader gets the newest value only. A value that was
+   * being loaded when the key was invalidated is dropped and loaded again; where the key changes faster than it loads,
+   * every second one is given all the same. After messages may have been lost it reloads once. Nothing is polled.
+   *
+   * Ends, without an error, when `signal` aborts, when the reader stops (`break`), and when the collapser closes; over
+   * `limits.watchersMax` after the first value.
+   *
+   * @throws TypeError for misuse and ClosedError, at once. By iteration: what `run` throws for the first load. A reload
+   * that fails is tried again, see `onError`.
+   */
+  watch<T>(key: Key, loader: Loader<T>, options?: WatchOptions<T>): AsyncIterable<T>;
   /** What goes on now, and totals since the start, as plain numbers. */
   stats(): CollapserStats;
   /** Tells `listener` everything that happens (also on `node:diagnostics_channel`), until the function it returns is called. */
@@ -112,6 +126,7 @@ class ProcessCollapser implements Collapser, FlightHost {
   /** All flights that still answer somebody, by the id that messages name. */
   readonly #flights = new Map<FlightId, Flight>();
   readonly #operations = new Set<Promise<void>>();
+  readonly #watchers: Watchers;
   /** Invalidations that the coordinator has not acknowledged. */
   readonly #owed = new Owed();
   #sequence = 0;
@@ -130,6 +145,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     this.#observes = mode === 'observe';
     this.#defaults = callOptions(defaults, RUN_DEFAULTS);
     this.#limits = { ...LIMIT_DEFAULTS, ...limits };
+    this.#watchers = new Watchers(this.clock, this.#limits.watchersMax, () => this.report.bypassed('too_many_watchers'));
     this.values = new LocalValues(this.clock, this.#limits.valuesMax);
     this.link = this.#observes ? undefined : coordinator?.connect({ namespace: name, receive: (message) => this.#receive(message) });
     this.opening = this.link?.opening?.then(() => {
@@ -163,13 +179,25 @@ class ProcessCollapser implements Collapser, FlightHost {
     if (this.link === undefined) {
       this.values.delete(canonical);
       this.#fence(this.#joinable.get(canonical), Number.POSITIVE_INFINITY);
+      this.#watchers.invalidated(canonical, Number.POSITIVE_INFINITY);
       return;
     }
     const hash = hashKey(this.name, canonical);
     const failure = await this.#sendInvalidation(this.link, hash);
     // Without an answer there is no telling which flights it would have fenced.
-    this.#fence(this.#joinableByHash.get(hash), failure === undefined ? this.floors.get(hash) : Number.POSITIVE_INFINITY);
+    const floor = failure === undefined ? this.floors.get(hash) : Number.POSITIVE_INFINITY;
+    this.#fence(this.#joinableByHash.get(hash), floor);
+    this.#watchers.invalidated(hash, floor);
     if (failure !== undefined) throw failure;
+  }
+
+  watch<T>(key: Key, loader: Loader<T>, options: WatchOptions<T> = {}): AsyncIterable<T> {
+    const canonical = canonicalKey(key);
+    if (!isLoader(loader)) throw noLoader(loader);
+    checkOptions('options', options, { ...RUN_CHECKS, ...WATCH_CHECKS });
+    this.#refuseWhenClosed();
+    const topic = this.link === undefined ? canonical : hashKey(this.name, canonical);
+    return this.#watchers.watch({ topic, options, load: (runOptions: RunOptions<T>) => this.run(key, loader, runOptions) });
   }
 
   stats(): CollapserStats {
@@ -184,6 +212,7 @@ class ProcessCollapser implements Collapser, FlightHost {
       joinable: this.#joinable.size,
       loading,
       waiters,
+      watchers: this.#watchers.size,
       degraded: this.report.isDegraded,
       totals: this.report.totals(),
     };
@@ -210,8 +239,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     try {
       const call = callOptions(options, this.#defaults);
       const canonical = canonicalKey(key);
-      if (!isLoader(loader))
-        throw misuse('ERR_ONEFLIGHT_LOADER', 'a loader: a function that returns the value or a promise of it', describe(loader));
+      if (!isLoader(loader)) throw noLoader(loader);
       this.#refuseWhenClosed();
       this.#refuseReentrance(canonical);
       call.signal?.throwIfAborted();
@@ -337,6 +365,7 @@ class ProcessCollapser implements Collapser, FlightHost {
       case 'invalidated':
         this.floors.raise(message.key, message.floor);
         this.#fence(this.#joinableByHash.get(message.key), message.floor);
+        this.#watchers.invalidated(message.key, message.floor);
         return;
       case 'deaf':
         this.report.hearing(false);
@@ -346,6 +375,7 @@ class ProcessCollapser implements Collapser, FlightHost {
       case 'listening':
         this.report.hearing(true);
         for (const flight of this.#flights.values()) flight.recheckSoon(RECHECK_SPREAD_MS);
+        this.#watchers.missed();
         return;
       case 'rejected':
         this.report.rejected(message.reason);
@@ -384,6 +414,7 @@ class ProcessCollapser implements Collapser, FlightHost {
   // ---- The end ------------------------------------------------------------------------------------------------------
 
   async #close(drainMs: number): Promise<void> {
+    this.#watchers.close();
     if (this.#flights.size > 0) await this.#idleWithin(drainMs);
     if (this.#flights.size > 0) {
       const idle = this.#idle();
@@ -417,6 +448,10 @@ class ProcessCollapser implements Collapser, FlightHost {
 
 function isLoader(value: unknown): value is Loader<unknown> {
   return typeof value === 'function';
+}
+
+function noLoader(got: unknown): TypeError {
+  return misuse('ERR_ONEFLIGHT_LOADER', 'a loader: a function that returns the value or a promise of it', describe(got));
 }
 
 /** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */

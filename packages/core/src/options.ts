@@ -89,6 +89,8 @@ export interface Limits {
   readonly waitersPerFlightMax?: number;
   /** Size of a key in bytes. @default 8_192 */
   readonly keyBytesMax?: number;
+  /** Iterations of `watch` under way in this process; one more yields its first value and ends. @default 10_000 */
+  readonly watchersMax?: number;
   /** Outcomes stored in this process without a coordinator; the least recently used go first. @default 1_000 */
   readonly valuesMax?: number;
 }
@@ -130,6 +132,7 @@ export const LIMIT_DEFAULTS: Required<Limits> = Object.freeze({
   flightsMax: 10_000,
   waitersPerFlightMax: 50_000,
   keyBytesMax: 8_192,
+  watchersMax: 10_000,
   valuesMax: 1_000,
 });
 
@@ -140,6 +143,7 @@ const LIMIT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   flightsMax: wholeNumber(1),
   waitersPerFlightMax: wholeNumber(1),
   keyBytesMax: wholeNumber(1),
+  watchersMax: wholeNumber(1),
   valuesMax: wholeNumber(1),
 };
 

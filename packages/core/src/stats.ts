@@ -8,6 +8,8 @@ export interface CollapserStats {
   readonly loading: number;
   /** Callers that wait now. */
   readonly waiters: number;
+  /** Iterations of `watch` under way. */
+  readonly watchers: number;
   /** Whether the coordinator was out of reach when a flight last needed it. */
   readonly degraded: boolean;
   readonly totals: Readonly<Totals>;

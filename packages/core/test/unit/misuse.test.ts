@@ -26,7 +26,7 @@ const construction: Case[] = [
   [
     'an unknown limit',
     { limits: { maxFlights: 5 } },
-    "expected options.limits to have only the options flightsMax, waitersPerFlightMax, keyBytesMax, valuesMax, got the unknown option 'maxFlights'",
+    "expected options.limits to have only the options flightsMax, waitersPerFlightMax, keyBytesMax, watchersMax, valuesMax, got the unknown option 'maxFlights'",
   ],
   ['a signal as a default', { defaults: { signal: AbortSignal.abort() } }, "got the unknown option 'signal'"],
   [
