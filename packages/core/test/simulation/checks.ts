@@ -2,6 +2,7 @@ import type { Claim, ClaimRequest, HolderRequest, Message, Renewal, Settlement }
 import {
   highest,
   isRunning,
+  leavesWork,
   type CallRecord,
   type FlightRecord,
   type History,
@@ -40,6 +41,8 @@ export class Checks {
   violation: Violation | undefined;
   /** Per replica and key, the floors that it was told of by broadcasts and by its own invalidations. */
   readonly known = new Map<string, Known[]>();
+  /** Per replica and key, when the last invalidation began that failed. */
+  readonly failedInvalidations = new Map<string, number>();
   readonly #run: CheckedRun;
   readonly #excess = new Map<string, number>();
   readonly #counted = new Set<string>();
@@ -106,17 +109,15 @@ export class Checks {
 
   /** The outcome of this load was not for others, or not for those who claimed after the invalidation. */
   #isExempt(load: LoadRecord, claimedSeq: number): boolean {
-    const wasForNobody = load.wasMadePrivate || (load.end === undefined && load.context.signal.aborted);
-    const wasUnshared = !load.caller.plan.sharesErrors && (load.end?.how === 'error' || load.context.signal.aborted);
     const fenced = this.#run.history.floorAt(load.key, claimedSeq) >= (load.token ?? 0);
-    return wasForNobody || wasUnshared || fenced || load.plan.ending === 'untravelable';
+    return leavesWork(load) || fenced || load.plan.ending === 'untravelable';
   }
 
   /** When its flight answered nobody any more: settled, released, or superseded by another, which is one load too many. */
   #finish(load: LoadRecord): number {
     const closed = this.#run.history.flights.get(load.flightId)?.closed.find((seq) => seq > load.startedSeq);
     const next = this.#run.history.loadsOf(load.key).find(({ token, grantedSeq }) => token !== undefined && grantedSeq > load.startedSeq);
-    return closed ?? next?.grantedSeq ?? Infinity;
+    return Math.min(closed ?? Infinity, next?.grantedSeq ?? Infinity);
   }
 
   loadAborted(load: LoadRecord): void {
@@ -168,6 +169,12 @@ export class Checks {
         'I4 invalidated',
         `call ${call.id} on ${call.replica} got load ${load.id} from before floor ${known.floor}, which the replica knew`,
       );
+    if (call.failedSeq !== undefined && load.startedSeq < call.failedSeq) {
+      this.fail(
+        'I4 invalidated',
+        `call ${call.id} got load ${load.id} from before an invalidation that failed, which holds on its own replica all the same`,
+      );
+    }
     const told = highest(this.#run.history.flights.get(call.flightId ?? '')?.told ?? [], call.startedSeq);
     if (told !== undefined && load.token !== undefined && load.token <= told.floor) {
       this.fail(
@@ -194,6 +201,12 @@ export class Checks {
   }
 
   // ---- The seam -----------------------------------------------------------------------------------------------------
+
+  /** A flight that loads needs no claim: what it got would be nobody's. */
+  claiming(replica: SimulatedReplica, id: string): void {
+    const load = this.#run.history.loads.find((one) => one.flightId === id && one.replica === replica.name && isRunning(one));
+    if (load !== undefined) this.fail('claims', `${id} claims while its load ${load.id} runs`);
+  }
 
   claimed(operation: OperationRecord, request: ClaimRequest, claim: Claim): void {
     const flight = this.#run.history.flights.get(request.id);
@@ -222,7 +235,9 @@ export class Checks {
   }
 
   renewed(operation: OperationRecord, request: HolderRequest, renewal: Renewal): void {
-    this.#tell(this.#run.history.flights.get(request.id), operation);
+    // A reply that comes after core's own limit is not looked at.
+    const isInTime = this.#run.now() - operation.sentAt < this.#run.plan.timings.commandTimeoutMs;
+    if (isInTime) this.#tell(this.#run.history.flights.get(request.id), operation);
     const executed = operation.executed[0];
     if (executed !== undefined) this.#lastRenewal.set(request.id, executed);
     if (renewal.state === 'held' && !this.#mayHaveForgotten() && request.token <= operation.floorBefore) {
@@ -285,7 +300,7 @@ export class Checks {
   get stallMsMax(): number {
     const { legMsMax, timings } = this.#run.plan;
     if (this.#run.history.faults.size === 0) return 10 * legMsMax + 10;
-    return timings.leaseMs + 5 * timings.recheckMs + 2 * timings.commandTimeoutMs + 20 * legMsMax;
+    return timings.leaseMs + 5 * timings.recheckMs + 9 * timings.commandTimeoutMs + 20 * legMsMax;
   }
 }
 

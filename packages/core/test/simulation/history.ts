@@ -14,6 +14,8 @@ export interface CallRecord {
   flightId: FlightId | undefined;
   /** The highest floor of the key that this replica was told of before the call. */
   readonly known: Known | undefined;
+  /** When the last invalidation began that this replica was told before the call had failed. */
+  readonly failedSeq: number | undefined;
   readonly leaves: AbortController;
   left: boolean;
   end: CallEnd | undefined;
@@ -132,4 +134,12 @@ export function highest(known: readonly Known[], before: number): Known | undefi
 /** Whether the loader still works for somebody. A loader that never looks at its signal may run on; nobody hears of it. */
 export function isRunning(load: LoadRecord): boolean {
   return load.end === undefined && !load.context.signal.aborted;
+}
+
+/** Whether the load ended without an outcome that may answer others. */
+export function leavesWork(load: LoadRecord): boolean {
+  const { aborted, reason } = load.context.signal;
+  const timedOut = aborted && reason instanceof Error && Reflect.get(reason, 'code') === 'ERR_ONEFLIGHT_LOAD_TIMEOUT';
+  if (load.wasMadePrivate || (aborted && !timedOut)) return true;
+  return (timedOut || load.end?.how === 'error') && !load.caller.plan.sharesErrors;
 }

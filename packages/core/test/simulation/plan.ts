@@ -5,7 +5,7 @@ import { Random } from './random.js';
 /** All that a seed decides before the run: who calls what when, what each loader does, and which faults come when. */
 export interface Plan {
   readonly seed: number;
-  /** `calm`: no fault. `single`: one fault in the life of a busy key. `storm`: many faults of a few kinds. */
+  /** `calm`: no fault. `single`: one fault, seldom two, in the life of a busy key. `storm`: many faults of a few kinds. */
   readonly profile: 'calm' | 'single' | 'storm';
   readonly replicas: number;
   readonly timings: CoordinatorTimings;
@@ -70,7 +70,7 @@ const TIMINGS: readonly [CoordinatorTimings, ...CoordinatorTimings[]] = [
 
 export function makePlan(seed: number): Plan {
   const random = new Random(seed);
-  const profile = random.pick(['calm', 'single', 'single', 'storm', 'storm'] as const);
+  const profile = random.pick(['calm', 'single', 'single', 'single', 'storm', 'storm'] as const);
   const timings = random.pick(TIMINGS);
   const replicas = profile === 'single' ? random.whole(3, 4) : random.whole(2, 4);
   const base = { seed, profile, timings, replicas, inlineBytesMax: 512, legMsMax: random.pick([0, 1, 5, 20, 50]) };
@@ -82,10 +82,9 @@ export function makePlan(seed: number): Plan {
     keys: KEYS.slice(0, profile === 'single' ? 1 : random.whole(1, 3)),
   };
   const untilMs = profile === 'single' ? 8_000 : 10_000;
-  const legFaults = legFaultsOf(random, profile);
-  const events = profile === 'single' ? singleFault(stage, legFaults) : profile === 'storm' ? storm(stage, untilMs) : [];
-  const actions = [...calls(stage, profile, untilMs), ...events].sort((left, right) => left.at - right.at);
-  return { ...base, untilMs, legFaults, actions, random: random.fork() };
+  const faults = profile === 'single' ? singleFault(stage) : profile === 'storm' ? storm(stage, untilMs) : NO_FAULTS;
+  const actions = [...calls(stage, profile, untilMs), ...faults.events].sort((left, right) => left.at - right.at);
+  return { ...base, untilMs, legFaults: faults.legs, actions, random: random.fork() };
 }
 
 interface Stage {
@@ -122,10 +121,11 @@ const FEATURES: readonly Feature[] = [
   'closes',
 ];
 
+const LIKELY_IN_SINGLE: Readonly<Partial<Record<Feature, number>>> = { invalidates: 0.4, large: 0.3, rejects: 0.15 };
+
 /** Each run uses some of what callers and loaders may do, so that each combination is seen without the noise of all. */
 function features(random: Random, profile: Plan['profile']): ReadonlySet<Feature> {
-  if (profile === 'single')
-    return new Set(FEATURES.filter((feature) => random.chance(feature === 'invalidates' || feature === 'large' ? 0.4 : 0.06)));
+  if (profile === 'single') return new Set(FEATURES.filter((feature) => random.chance(LIKELY_IN_SINGLE[feature] ?? 0.06)));
   return new Set(FEATURES.filter(() => random.chance(0.35)));
 }
 
@@ -170,7 +170,7 @@ function callPlan(stage: Stage, key: string, isSlow: boolean): CallPlan {
     leavesMs: features.has('leaves') && random.chance(0.4) ? random.whole(0, 1_500) : undefined,
     sharesErrors: !(features.has('unshared') && random.chance(0.6)),
     isolate: features.has('untravelable') ? 'none' : random.pick(['none', 'none', 'clone', 'freeze']),
-    whenDegraded: features.has('rejects') && random.chance(0.4) ? 'reject' : 'load',
+    whenDegraded: features.has('rejects') && random.chance(0.7) ? 'reject' : 'load',
     load: loadPlan(stage, isSlow),
   };
 }
@@ -178,7 +178,7 @@ function callPlan(stage: Stage, key: string, isSlow: boolean): CallPlan {
 function loadPlan({ random, features, timings }: Stage, isSlow: boolean): LoadPlan {
   const quick = (): number => random.pick([0, 1, random.whole(2, 60), random.whole(50, 600)]);
   return {
-    durationMs: isSlow ? random.whole(200, timings.leaseMs * 2) : quick(),
+    durationMs: isSlow && random.chance(0.75) ? random.whole(200, timings.leaseMs * 2) : quick(),
     ending: ending(random, features),
     onAbort: random.pick(['rejects', 'ignores', 'ignores', 'blind']),
   };
@@ -196,36 +196,63 @@ function ending(random: Random, features: ReadonlySet<Feature>): LoadPlan['endin
 
 // ---- Faults ---------------------------------------------------------------------------------------------------------
 
-const MESSAGES = ['settled', 'settled', 'woken', 'invalidated'] as const;
-const OPERATIONS = ['claim', 'claim', 'settle', 'release', 'renew', 'invalidate', 'absent'] as const;
+interface Faults {
+  readonly legs: LegFaults;
+  readonly events: readonly Action[];
+}
 
-function legFaultsOf(random: Random, profile: Plan['profile']): LegFaults {
-  if (profile === 'single' && random.chance(0.4)) {
-    const kind = random.pick(['request', 'reply', 'message'] as const);
-    const op = kind === 'message' ? random.pick(MESSAGES) : random.pick(OPERATIONS);
-    return { how: 'nth', fault: random.pick(LEG_FAULTS), nth: random.whole(0, 5), kind, op };
-  }
+const NO_FAULTS: Faults = { legs: { how: 'chance', chances: {} }, events: [] };
+
+/** Which legs a single fault hits, more often those whose loss the protocol has a rule for. */
+const LEGS = [
+  ...['request claim', 'request claim', 'request claim', 'request settle', 'request release', 'request renew', 'request invalidate'],
+  ...['reply claim', 'reply claim', 'reply settle', 'reply release', 'reply renew', 'reply invalidate', 'reply absent'],
+  ...['message settled', 'message settled', 'message woken', 'message invalidated', 'message invalidated'],
+];
+
+function storm(stage: Stage, untilMs: number): Faults {
+  const { random } = stage;
   const chances: Partial<Record<LegFault, number>> = {};
-  if (profile === 'storm') {
-    for (const fault of LEG_FAULTS) if (random.chance(0.5)) chances[fault] = random.pick([0.01, 0.05, 0.2]);
-  }
-  return { how: 'chance', chances };
-}
-
-function singleFault(stage: Stage, legFaults: LegFaults): Action[] {
-  if (legFaults.how === 'nth') return [];
-  const { random } = stage;
-  const at = random.chance(0.5) ? random.whole(0, 800) : random.whole(0, 5_000);
-  return [{ at, ...makeFault(stage, random.pick(FAULTS)) }];
-}
-
-function storm(stage: Stage, untilMs: number): Action[] {
-  const { random } = stage;
-  const actions: Action[] = [];
+  for (const fault of LEG_FAULTS) if (random.chance(0.5)) chances[fault] = random.pick([0.01, 0.05, 0.2]);
+  const events: Action[] = [];
   for (const kind of FAULTS) {
     if (!random.chance(0.35)) continue;
-    for (let left = random.whole(1, 3); left > 0; left--) actions.push({ at: random.whole(0, untilMs * 0.9), ...makeFault(stage, kind) });
+    for (let left = random.whole(1, 3); left > 0; left--) events.push({ at: random.whole(0, untilMs * 0.9), ...makeFault(stage, kind) });
   }
+  return { legs: { how: 'chance', chances }, events };
+}
+
+function singleFault(stage: Stage): Faults {
+  const { random } = stage;
+  const choice = random.next();
+  if (choice < 0.35) return { legs: oneLeg(random, LEGS[random.whole(0, LEGS.length - 1)] ?? ''), events: [] };
+  if (choice < 0.85) return { legs: NO_FAULTS.legs, events: oneEvent(stage, random.pick(FAULTS)) };
+  // An invalidation that one replica did not hear of, and a server that forgets.
+  return {
+    legs: { ...oneLeg(random, 'message invalidated'), fault: 'lose' },
+    events: oneEvent(stage, random.pick(['wipe', 'wipe', 'rollback'])),
+  };
+}
+
+function oneLeg(random: Random, leg: string): LegFaults & { readonly how: 'nth' } {
+  const kind = leg.startsWith('request') ? 'request' : leg.startsWith('reply') ? 'reply' : 'message';
+  return { how: 'nth', fault: random.pick(LEG_FAULTS), nth: random.whole(0, 3), kind, op: leg.slice(leg.indexOf(' ') + 1) };
+}
+
+/** The fault, and often an invalidation while it lasts and some calls in its wake: that is when it can do harm. */
+function oneEvent(stage: Stage, kind: Fault['kind']): Action[] {
+  const { random, keys, replicas, timings } = stage;
+  const key = keys[0] ?? KEYS[0];
+  const at = random.pick([random.whole(0, 100), random.whole(0, 800), random.whole(0, 5_000)]);
+  const fault = makeFault(stage, kind);
+  const over = at + ('lagMs' in fault ? fault.lagMs : 0);
+  const actions: Action[] = [{ at, ...fault }];
+  if (random.chance(0.4))
+    actions.push({ at: random.whole(Math.max(0, at - 300), over), kind: 'invalidate', slot: random.whole(0, replicas - 1), key });
+  const wakeMs = random.pick([50, 300, timings.leaseMs]);
+  const calls = random.chance(0.7) ? random.whole(1, 4) : 0;
+  for (let call = 0; call < calls; call++)
+    actions.push({ at: over + random.whole(0, wakeMs), kind: 'call', ...callPlan(stage, key, random.chance(0.4)) });
   return actions;
 }
 
@@ -243,7 +270,7 @@ function makeFault({ random, replicas, timings }: Stage, kind: Fault['kind']): F
     case 'outage':
       return { kind, forMs: random.whole(10, 3_000) };
     case 'rollback':
-      return { kind, lagMs: random.whole(10, 4_000) };
+      return { kind, lagMs: random.pick([random.whole(10, 1_000), random.whole(10, timings.leaseMs * 1.9)]) };
     case 'wipe':
       return { kind };
   }

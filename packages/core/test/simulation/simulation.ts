@@ -3,7 +3,16 @@ import type { Claim, ClaimRequest, HolderRequest, LoadContext, Message, Renewal,
 import { canonicalKey, hashKey } from '../../src/key.js';
 import { memoryHub, type Leg, type MemoryHub, type OperationName } from '../../src/testing/index.js';
 import { Checks, type CheckedRun, type Violation } from './checks.js';
-import { highest, History, isRunning, type CallEnd, type CallRecord, type LoadRecord, type OperationRecord } from './history.js';
+import {
+  highest,
+  History,
+  isRunning,
+  leavesWork,
+  type CallEnd,
+  type CallRecord,
+  type LoadRecord,
+  type OperationRecord,
+} from './history.js';
 import { SimulatedNetwork, type NetworkHost } from './network.js';
 import { makePlan, type Action, type CallPlan, type Fault, type LegFault, type Plan } from './plan.js';
 import { SimulatedReplica, type ReplicaHost } from './replica.js';
@@ -46,6 +55,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   readonly #keyOf = new Map<string, string>();
   /** The newest flight of a key on a replica: the one that a call joins if it starts none. */
   readonly #newest = new Map<string, string>();
+  readonly #unnamed = new Set<string>();
   readonly #grants = new Map<string, number>();
   readonly #activity = new Map<string, number>();
   readonly #faultsOf = new Map<string, number>();
@@ -217,7 +227,9 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     const startedSeq = history.note(replica.name, `call ${id} ${plan.key} ${describeCall(plan)}`);
     const known = highest(this.#checks.known.get(`${replica.name} ${plan.key}`) ?? [], startedSeq);
     const leaves = new AbortController();
+    const failedSeq = this.#checks.failedInvalidations.get(`${replica.name} ${plan.key}`);
     const call: CallRecord = {
+      failedSeq,
       id,
       plan,
       replica: replica.name,
@@ -232,16 +244,37 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     history.calls.push(call);
     history.pending.add(call);
     this.#touch(plan.key);
+    const { flights } = replica.collapser.stats();
     const { timeoutMs, loadTimeoutMs, isolate, whenDegraded, sharesErrors } = plan;
     const options = { timeoutMs, loadTimeoutMs, isolate, whenDegraded, shareErrors: sharesErrors, signal: leaves.signal };
     const result = replica.collapser.flight(plan.key, (context) => this.#load(replica, call, context), options);
-    // Its claim, if it started a flight, was sent before the call returned.
-    call.flightId = this.#newest.get(`${replica.name} ${plan.key}`);
+    this.#board(replica, call, flights);
     if (plan.leavesMs !== undefined) this.timeline.schedule(plan.leavesMs, replica, () => this.#leave(call));
     result.then(
       ({ value, source }) => this.#ended(call, 'value', loadOf(value), source),
       (error: unknown) => this.#ended(call, ...this.#failure(call, error)),
     );
+  }
+
+  /** Notes which flight the call is in. One that it has just started is named by its first claim, which may come later. */
+  #board(replica: SimulatedReplica, call: CallRecord, flightsBefore: number): void {
+    const place = `${replica.name} ${call.plan.key}`;
+    const newest = this.#newest.get(place);
+    const hasStarted = replica.collapser.stats().flights > flightsBefore;
+    if (hasStarted && !this.#isNew(newest, call)) this.#unnamed.add(place);
+    if (!this.#unnamed.has(place)) call.flightId = newest;
+  }
+
+  #isNew(flightId: string | undefined, call: CallRecord): boolean {
+    return (this.history.flights.get(flightId ?? '')?.createdSeq ?? 0) > call.startedSeq;
+  }
+
+  #name(replica: SimulatedReplica, key: string, flightId: string): void {
+    this.#newest.set(`${replica.name} ${key}`, flightId);
+    if (!this.#unnamed.delete(`${replica.name} ${key}`)) return;
+    for (const call of this.history.pending) {
+      if (call.replica === replica.name && call.plan.key === key && call.flightId === undefined) call.flightId = flightId;
+    }
   }
 
   #leave(call: CallRecord): void {
@@ -288,6 +321,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
       ...{ id, caller, plan, key, context, token, startedSeq, replica: replica.name, flightId: context.flightId, startedAt: this.now() },
       ...{ grantedSeq: this.#grants.get(`${key} ${token}`) ?? startedSeq, wasMadePrivate: false, end: undefined, aborted: undefined },
     };
+    if (caller.flightId === undefined) this.#name(replica, key, context.flightId);
     this.#checks.loadStarted(load);
     history.loads.push(load);
     this.#touch(key);
@@ -336,12 +370,13 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   }
 
   async #invalidate(replica: SimulatedReplica, key: string): Promise<void> {
-    this.history.note(replica.name, `invalidates ${key}`);
+    const begunSeq = this.history.note(replica.name, `invalidates ${key}`);
     const floorBefore = this.history.floorAt(key, Infinity);
     try {
       await replica.collapser.invalidate(key);
     } catch (error) {
       this.history.note(replica.name, `could not invalidate ${key}: ${String(error)}`);
+      this.#checks.failedInvalidations.set(`${replica.name} ${key}`, begunSeq);
       return;
     }
     const floor = this.#invalidated.get(`${replica.name} ${key}`) ?? floorBefore;
@@ -365,6 +400,8 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     const key = this.#keyName(request.key);
     const operation: OperationRecord = { op, replica: replica.name, key, id: request.id, sentAt: this.now(), executed: [], floorBefore: 0 };
     const seq = history.note(replica.name, `sends ${op} ${request.id ?? key}`);
+    if (op === 'settle' || op === 'release') this.#touch(key);
+    if (op === 'claim') this.#checks.claiming(replica, request.id ?? '');
     if (op === 'claim' && request.id !== undefined && !history.flights.has(request.id)) {
       history.flights.set(request.id, {
         id: request.id,
@@ -376,7 +413,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
         told: [],
         following: undefined,
       });
-      this.#newest.set(`${replica.name} ${key}`, request.id);
+      this.#name(replica, key, request.id);
     }
     this.#network.operation = operation;
     const reply = send();
@@ -390,12 +427,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   }
 
   claimed(replica: SimulatedReplica, operation: OperationRecord, request: ClaimRequest, claim: Claim): void {
-    const detail =
-      claim.role === 'leader'
-        ? `leader ${claim.fencingToken}`
-        : claim.role === 'follower'
-          ? `follower of ${claim.flightId}, min ${claim.min}`
-          : `settled ${claim.fencingToken}`;
+    const detail = describeClaim(claim);
     this.history.note(replica.name, `is told about ${request.id}: ${detail}, floor ${claim.floor}`);
     const grant = `${operation.key} ${claim.role === 'leader' ? claim.fencingToken : ''}`;
     if (claim.role === 'leader' && !this.#grants.has(grant)) this.#grants.set(grant, operation.executed[0] ?? 0);
@@ -451,7 +483,9 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     this.#blame(key);
     this.#trouble(untilMs);
     const leavesBehind = leg.kind === 'request' && (what === 'settle' || what === 'release' || fault !== 'lose');
-    if (key !== undefined && leavesBehind) this.#excused.add(key);
+    // Executed after its flight was over, and nobody hears of it: the lease that it got ends by itself.
+    const isOrphan = leg.kind === 'reply' && what === 'claim' && ![...this.history.pending].some(({ flightId }) => flightId === leg.id);
+    if (key !== undefined && (leavesBehind || isOrphan)) this.#excused.add(key);
   }
 
   // ---- Faults -------------------------------------------------------------------------------------------------------
@@ -502,7 +536,13 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     }
     if (fault.kind === 'rollback') {
       this.#excuseAll();
-      this.#undoAfter(fault.lagMs, this.#hub.checkpoint());
+      const forget = this.#hub.checkpoint();
+      const seq = this.history.note('server', 'is copied');
+      this.#undoAfter(fault.lagMs, () => {
+        forget();
+        for (const key of ['alpha', 'beta', 'gamma'])
+          if (!this.#wasLedAt(key, seq) || this.history.floorAt(key, Infinity) > this.history.floorAt(key, seq)) this.#blame(key);
+      });
     }
     if (fault.kind === 'wipe') this.#hub.wipe();
   }
@@ -540,6 +580,17 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     for (const one of key === undefined ? ['alpha', 'beta', 'gamma'] : [key]) this.#faultsOf.set(one, this.faultsOf(one) + weight);
   }
 
+  /**
+   * Whether a flight of the key was in progress on the server at that moment. A server that goes back to a moment at which
+   * there was none, or whose flight is dropped by a floor that it has forgotten, cannot tell the next claimer that others
+   * wait: its outcome is not kept for them, and they load once more.
+   */
+  #wasLedAt(key: string, seq: number): boolean {
+    const newest = this.history.loadsOf(key).findLast(({ token, grantedSeq }) => token !== undefined && grantedSeq < seq);
+    if (newest?.token === undefined || this.history.floorAt(key, seq) >= newest.token) return false;
+    return this.history.flights.get(newest.flightId)?.closed.every((closed) => closed < newest.grantedSeq || closed > seq) ?? false;
+  }
+
   #excuseAll(): void {
     for (const key of ['alpha', 'beta', 'gamma']) this.#excused.add(key);
   }
@@ -558,9 +609,13 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     return this.#faultsOf.get(key) ?? 0;
   }
 
-  /** An invalidation takes the lease from its holder, so a waiter that rechecks leads a load of its own. */
+  /**
+   * An invalidation takes the lease from its holder, so a waiter that rechecks leads a load of its own; an outcome that is
+   * for nobody, or for one alone, leaves its work to the next waiter.
+   */
   allowanceOf(key: string): number {
-    return this.faultsOf(key) + (this.history.floors.get(key)?.length ?? 0);
+    const passedOn = this.history.loadsOf(key).filter((load) => leavesWork(load)).length;
+    return this.faultsOf(key) + (this.history.floors.get(key)?.length ?? 0) + passedOn;
   }
 
   lastActivity(key: string): number {
@@ -667,6 +722,20 @@ function valueOf(load: LoadRecord): unknown {
 function loadOf(value: unknown): number | undefined {
   const load: unknown = typeof value === 'object' && value !== null ? Reflect.get(value, 'load') : undefined;
   return typeof load === 'number' ? load : undefined;
+}
+
+function describeClaim(claim: Claim): string {
+  switch (claim.role) {
+    case 'leader':
+      return `leader ${claim.fencingToken}`;
+    case 'follower':
+      return `follower of ${claim.flightId}, min ${claim.min}`;
+    case 'settled':
+      return `settled ${claim.fencingToken}`;
+    case 'cached':
+    case 'stale':
+      return claim.role;
+  }
 }
 
 function describeCall(plan: CallPlan): string {

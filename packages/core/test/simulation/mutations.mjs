@@ -1,0 +1,124 @@
+/*
+ * Each takes one fix out of the protocol that a naive draft did not have (docs/protocol.md). The simulation must notice:
+ * a fix that nobody would miss is either not needed or not tested.
+ */
+export const MUTATIONS = [
+  {
+    name: 'settle compares the id alone, not the token',
+    patches: [
+      {
+        file: 'testing/memory-store.ts',
+        find: 'const isCurrent = ownsKey && state.flight?.token === token;',
+        replace: 'const isCurrent = ownsKey;',
+      },
+    ],
+  },
+  {
+    name: 'a claim sent again does not know its own lease',
+    patches: [{ file: 'testing/memory-store.ts', find: ' ?? this.#leadAgain(request)', replace: '' }],
+  },
+  {
+    name: 'no recovery where the state was missing',
+    patches: [recovery('min > 0 || state?.flight !== undefined')],
+  },
+  {
+    name: 'no recovery where a waiter claims again',
+    patches: [recovery('isNew || state?.flight !== undefined')],
+  },
+  {
+    name: 'no recovery where a lease had ended',
+    patches: [recovery('isNew || min > 0')],
+  },
+  {
+    name: 'the issuer of an invalidation does not drop its own flight',
+    patches: [
+      {
+        file: 'collapser.ts',
+        find: '    } finally {\n      this.#fence(this.#joinable.get(canonical), floor);\n    }',
+        replace: '    } finally {\n    }',
+      },
+    ],
+  },
+  {
+    name: 'new state starts with floor 0',
+    patches: [{ file: 'testing/memory-store.ts', find: 'state?.floor ?? token - 1', replace: 'state?.floor ?? 0' }],
+  },
+  {
+    name: 'a load without the coordinator does not release its claim',
+    patches: [{ file: 'flight.ts', find: 'turn.token !== undefined || this.#claimUnknown', replace: 'turn.token !== undefined' }],
+  },
+  {
+    name: 'a follower whose callers have left does not release',
+    patches: [{ file: 'flight.ts', find: "        case 'left':\n          claimant.release();\n", replace: "        case 'left':\n" }],
+  },
+  {
+    name: 'a leader whose callers have left before it loads does not release',
+    patches: [
+      {
+        file: 'flight.ts',
+        find: '      this.#leave();\n      this.#giveBack(turn);\n      return undefined;\n    }\n    this.#load = undefined;',
+        replace: '      this.#leave();\n      return undefined;\n    }\n    this.#load = undefined;',
+      },
+    ],
+  },
+  {
+    name: 'a claim that is answered when nobody needs it is not released',
+    patches: [{ file: 'flight.ts', find: "if (claim.role !== 'settled' && !isOwnLease) claimant.release();", replace: 'void isOwnLease;' }],
+  },
+  {
+    name: 'nobody is woken when nobody leads',
+    patches: [
+      {
+        file: 'testing/memory-store.ts',
+        find: 'if (this.#leases.get(key) !== undefined) return [];',
+        replace: 'if (key !== undefined) return [];',
+      },
+    ],
+  },
+  {
+    name: 'a wake-up that comes while a claim is pending is forgotten',
+    patches: [
+      {
+        file: 'flight.ts',
+        find: receives(),
+        replace: `${receives()}\n    if (message.kind === 'woken' && this.#phase === 'asking') return;`,
+      },
+    ],
+  },
+  {
+    name: 'the min of a waiter grows when it claims again',
+    patches: [
+      {
+        file: 'testing/memory-store.ts',
+        find: 'const min = Math.min(lease.token, waiters.get(id) ?? Infinity, request.min > 0 ? request.min : Infinity);',
+        replace: 'const min = lease.token;',
+      },
+    ],
+  },
+  {
+    name: 'a load without the coordinator takes outcomes of others',
+    patches: [
+      {
+        file: 'flight.ts',
+        find: receives(),
+        replace: `if (this.#phase === 'loading' && this.#mark === undefined && message.kind === 'settled' && this.#claimant !== undefined) this.#take(message.outcome, this.#claimant);\n    ${receives()}`,
+      },
+    ],
+  },
+  {
+    name: 'claims do not carry the floor',
+    patches: [{ file: 'claimant.ts', find: 'const floor = this.#host.floors.get(this.#holder.key);', replace: 'const floor = 0;' }],
+  },
+];
+
+function recovery(condition) {
+  return {
+    file: 'testing/memory-store.ts',
+    find: 'const recovery = isNew || min > 0 || state?.flight !== undefined;',
+    replace: `const recovery = ${condition};`,
+  };
+}
+
+function receives() {
+  return "if (this.#phase !== 'asking' && this.#phase !== 'following') return;";
+}
