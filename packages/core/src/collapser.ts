@@ -3,6 +3,7 @@ import { checkOptions, milliseconds } from './check-options.js';
 import { systemClock, systemRandom, type Clock } from './clock.js';
 import type { CoordinatorLink, FlightId, KeyHash, Message } from './coordinator.js';
 import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorError, type CoordinatorFailure } from './errors.js';
+import { Once, type OnceOptions } from './once.js';
 import { Owed } from './owed.js';
 import { Events, type BypassReason, type EventListener, type Operation } from './events.js';
 import { Flight } from './flight.js';
@@ -19,6 +20,7 @@ import {
   type CallOptions,
   type CollapserOptions,
   type Limits,
+  type LoadContext,
   type Loader,
   type RunOptions,
 } from './options.js';
@@ -54,6 +56,14 @@ export interface Collapser extends AsyncDisposable {
    * @throws TypeError ERR_ONEFLIGHT_OPTION at once for wrong options; what `run` throws when called.
    */
   wrap<A extends unknown[], T>(fn: (...args: A) => Promise<T>, options: WrapOptions<A, T>): (...args: A) => Promise<T>;
+  /**
+   * Runs `effect` once per `ttlMs` in the whole cluster, whoever calls and how often; says whether this call ran it.
+   * An effect that fails rejects for its caller and the next caller tries; one whose process dies is run again by
+   * another replica: at least once, and usually once. Without the coordinator, once per process.
+   *
+   * @throws What the effect throws; TypeError for misuse, also where `ttlMs` is missing. All by rejection.
+   */
+  once(key: Key, effect: (context: LoadContext) => unknown, options: OnceOptions): Promise<'ran' | 'skipped'>;
   /**
    * Keeps every load of the key that began before from answering a call that comes after. Once it resolves this holds on
    * this replica; on another one once it has received the news. Callers who already wait are still answered.
@@ -129,6 +139,7 @@ class ProcessCollapser implements Collapser, FlightHost {
   readonly #watchers: Watchers;
   /** Invalidations that the coordinator has not acknowledged. */
   readonly #owed = new Owed();
+  readonly #once: Once;
   #sequence = 0;
   #closed: Promise<void> | undefined;
   /** Called when the last flight has ended, while `close` waits for it. */
@@ -148,6 +159,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     this.#watchers = new Watchers(this.clock, this.#limits.watchersMax, () => this.report.bypassed('too_many_watchers'));
     this.values = new LocalValues(this.clock, this.#limits.valuesMax);
     this.link = this.#observes ? undefined : coordinator?.connect({ namespace: name, receive: (message) => this.#receive(message) });
+    this.#once = new Once(this.clock, (key, loader, runOptions) => this.flight(key, loader, runOptions));
     this.opening = this.link?.opening?.then(() => {
       this.opening = undefined;
     });
@@ -171,6 +183,10 @@ class ProcessCollapser implements Collapser, FlightHost {
     if (key === undefined) throw misuse('ERR_ONEFLIGHT_OPTION', 'options.key to be a function from the arguments to a key', 'undefined');
     const runOptions: RunOptions<T> = rest;
     return async (...args) => this.run(key(...args), () => fn(...args), runOptions);
+  }
+
+  once(key: Key, effect: (context: LoadContext) => unknown, options: OnceOptions): Promise<'ran' | 'skipped'> {
+    return this.#once.run(key, effect, options);
   }
 
   async invalidate(key: Key): Promise<void> {

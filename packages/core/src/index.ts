@@ -3,6 +3,8 @@ export { systemClock } from './clock.js';
 export type { Codec } from './codec.js';
 export type {
   CircuitState,
+  CacheRead,
+  CacheWrite,
   Claim,
   ClaimRequest,
   Coordinator,
@@ -19,6 +21,7 @@ export type {
   Replica,
   Settlement,
   SettleRequest,
+  StoredOutcome,
 } from './coordinator.js';
 export type { CoordinatorFailure, MisuseCode } from './errors.js';
 export {
@@ -44,3 +47,4 @@ export type { WatchOptions } from './watch.js';
 export type { CallOutcome, FlightResult, Source } from './waiters.js';
 export type { BypassReason, CollapserEvent, EventListener, EventType, Operation, PublishedEvent } from './events.js';
 export { channelName } from './events.js';
+export type { OnceOptions } from './once.js';
