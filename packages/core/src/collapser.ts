@@ -25,11 +25,13 @@ import {
   type RunOptions,
 } from './options.js';
 import { LocalValues } from './local-values.js';
+import { isLoader, noLoader } from './loader.js';
 import { PresenceWatch } from './presence.js';
 import { Pulse } from './pulse.js';
 import { LoadStack } from './reentrancy.js';
 import { Report } from './report.js';
 import type { CollapserStats } from './stats.js';
+import { warm, type WarmEntry, type WarmOptions, type WarmReport } from './warm.js';
 import { WATCH_CHECKS, Watchers, type WatchOptions } from './watch.js';
 import type { FlightResult, Waiter } from './waiters.js';
 
@@ -85,6 +87,14 @@ export interface Collapser extends AsyncDisposable {
    * that fails is tried again, see `onError`.
    */
   watch<T>(key: Key, loader: Loader<T>, options?: WatchOptions<T>): AsyncIterable<T>;
+  /**
+   * Loads keys before anybody asks for them; give `ttlMs`, or nothing is kept. Replicas that warm the same keys at the same
+   * time begin at different places of the list and load each key once between them. Resolves also where keys failed:
+   * the report names them. When `signal` aborts it resolves with what was done; `timeoutMs` is the patience for each key.
+   *
+   * @throws TypeError for misuse, ClosedError, what `onProgress` throws. All by rejection.
+   */
+  warm<T>(entries: Iterable<WarmEntry<T>>, options?: WarmOptions<T>): Promise<WarmReport>;
   /** What goes on now, and totals since the start, as plain numbers. */
   stats(): CollapserStats;
   /** Tells `listener` everything that happens (also on `node:diagnostics_channel`), until the function it returns is called. */
@@ -214,6 +224,11 @@ class ProcessCollapser implements Collapser, FlightHost {
     this.#refuseWhenClosed();
     const topic = this.link === undefined ? canonical : hashKey(this.name, canonical);
     return this.#watchers.watch({ topic, options, load: (runOptions: RunOptions<T>) => this.run(key, loader, runOptions) });
+  }
+
+  async warm<T>(entries: Iterable<WarmEntry<T>>, options?: WarmOptions<T>): Promise<WarmReport> {
+    this.#refuseWhenClosed();
+    return warm(this, entries, options);
   }
 
   stats(): CollapserStats {
@@ -460,14 +475,6 @@ class ProcessCollapser implements Collapser, FlightHost {
       });
     });
   }
-}
-
-function isLoader(value: unknown): value is Loader<unknown> {
-  return typeof value === 'function';
-}
-
-function noLoader(got: unknown): TypeError {
-  return misuse('ERR_ONEFLIGHT_LOADER', 'a loader: a function that returns the value or a promise of it', describe(got));
 }
 
 /** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */

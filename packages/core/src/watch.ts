@@ -188,15 +188,15 @@ class Watcher<T> implements AsyncIterator<T>, Member {
 
   // ---- Its reader ---------------------------------------------------------------------------------------------------
 
-  next(): Promise<IteratorResult<T>> {
+  async next(): Promise<IteratorResult<T>> {
     if (this.#state === 'new') this.#start();
     const newest = this.#newest;
     this.#newest = undefined;
-    if (newest !== undefined) return Promise.resolve({ done: false, value: newest.value });
+    if (newest !== undefined) return { done: false, value: newest.value };
     const failure = this.#failure;
     this.#failure = undefined;
-    if (failure !== undefined) return Promise.reject(failure.error);
-    if (this.#state === 'ended') return Promise.resolve({ done: true, value: undefined });
+    if (failure !== undefined) throw failure.error;
+    if (this.#state === 'ended') return { done: true, value: undefined };
     return new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
   }
 
