@@ -1,4 +1,5 @@
 import type { Coordinator, CoordinatorLink } from '../coordinator.js';
+import { caching } from './contract/caching.js';
 import { claims } from './contract/claims.js';
 import { invalidations } from './contract/invalidations.js';
 import { leases } from './contract/leases.js';
@@ -41,7 +42,7 @@ async function keep(clause: Clause, subject: ContractSubject): Promise<void> {
   }
 }
 
-const CLAUSES = { ...claims, ...outcomes, ...leases, ...releases, ...invalidations, ...recovery };
+const CLAUSES = { ...claims, ...outcomes, ...leases, ...releases, ...invalidations, ...recovery, ...caching };
 
 /** The title of one clause of the contract. */
 export type ContractClause = keyof typeof CLAUSES;

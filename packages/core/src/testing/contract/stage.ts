@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type {
+  CacheWrite,
   Claim,
   ClaimRequest,
   Coordinator,
@@ -141,8 +142,8 @@ export class Actor {
     return claim;
   }
 
-  settle(token: number, outcome: Outcome, id = this.id): Promise<Settlement> {
-    return this.link.settle({ key: this.#key, id, token, outcome });
+  settle(token: number, outcome: Outcome, id = this.id, cache?: CacheWrite): Promise<Settlement> {
+    return this.link.settle({ key: this.#key, id, token, outcome, ...(cache && { cache }) });
   }
 
   renew(token: number): Promise<Renewal> {
