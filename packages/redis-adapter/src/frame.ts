@@ -1,52 +1,104 @@
-import type { Outcome, RejectReason } from '@oneflight/core';
+import type { RejectReason } from '@oneflight/core';
 
 /**
- * An outcome in the form in which it is stored and published: a version byte, a kind byte, the bytes.
+ * An outcome with all that is needed to tell whether it is the one that was asked for, as it is stored and published.
+ * Numbers are big-endian:
+ *
+ *     u8 version | u8 kind and flags | u64 token | u48 expiry | u8 length, key | u8 length, id | [u32 raw size] | body | [32 bytes signature]
+ *
+ * The raw size is there when the body is compressed; the signature is over everything before it.
  */
-export function encodeFrame(outcome: Outcome): Buffer {
-  switch (outcome.kind) {
-    case 'value':
-      return Buffer.concat([VALUE, outcome.bytes]);
-    case 'error':
-      return Buffer.concat([ERROR, outcome.bytes]);
-    case 'unshareable':
-      return outcome.why === 'private' ? PRIVATE : UNTRAVELABLE;
-  }
+export interface Frame {
+  readonly kind: FrameKind;
+  readonly token: number;
+  /** Milliseconds since 1970 by the clock of the process that settled; only a signed one means anything. */
+  readonly expiresAt: number;
+  readonly key: string;
+  readonly id: string;
+  /** How many bytes a compressed body had before; absent where it is not compressed. */
+  readonly rawBytes: number | undefined;
+  readonly body: Uint8Array;
 }
 
-/** Reads a frame that may come from another version or from an enemy: version, kind and size are checked before use. */
-export function decodeFrame(frame: Buffer, payloadBytesMax: number): Outcome | RejectedFrame {
-  if (frame.length < HEAD_BYTES) return rejected('malformed');
-  if (frame[0] !== FRAME_VERSION) return rejected('unknown_version');
-  if (frame.length - HEAD_BYTES > payloadBytesMax) return rejected('too_large');
-  const bytes = frame.subarray(HEAD_BYTES);
-  switch (frame[1]) {
-    case VALUE[1]:
-      return { kind: 'value', bytes };
-    case ERROR[1]:
-      return { kind: 'error', bytes };
-    case UNTRAVELABLE[1]:
-      return bytes.length === 0 ? { kind: 'unshareable', why: 'untravelable' } : rejected('malformed');
-    case PRIVATE[1]:
-      return bytes.length === 0 ? { kind: 'unshareable', why: 'private' } : rejected('malformed');
-    default:
-      return rejected('malformed');
-  }
+/** Writes a frame. One that is to be signed is short of its signature. */
+export function encodeFrame(frame: Frame, isSigned: boolean): Buffer {
+  const { kind, token, expiresAt, key, id, rawBytes, body } = frame;
+  const headBytes = FIXED_BYTES + 2 + key.length + id.length + (rawBytes === undefined ? 0 : RAW_SIZE_BYTES);
+  const bytes = Buffer.allocUnsafe(headBytes + body.length);
+  bytes[0] = FRAME_VERSION;
+  bytes[1] = (KINDS.indexOf(kind) + 1) | (rawBytes === undefined ? 0 : COMPRESSED) | (isSigned ? SIGNED : 0);
+  bytes.writeBigUInt64BE(BigInt(token), 2);
+  bytes.writeUIntBE(expiresAt, 10, 6);
+  let at = writeText(bytes, key, FIXED_BYTES);
+  at = writeText(bytes, id, at);
+  if (rawBytes !== undefined) at = bytes.writeUInt32BE(rawBytes, at);
+  bytes.set(body, at);
+  return bytes;
 }
 
-/** Bytes that are no frame of ours, and why. */
+/** Takes a frame apart that may come from another version or from an enemy. Nothing in it is true yet but its shape. */
+export function decodeFrame(bytes: Buffer): ReceivedFrame | RejectedFrame {
+  if (bytes.length < 2) return rejected('malformed');
+  const [version, tag = 0] = bytes;
+  if (version !== FRAME_VERSION) return rejected('unknown_version');
+  const kind = KINDS[(tag & ~(COMPRESSED | SIGNED)) - 1];
+  const end = (tag & SIGNED) === 0 ? bytes.length : bytes.length - SIGNATURE_BYTES;
+  if (kind === undefined || end < FIXED_BYTES + 2) return rejected('malformed');
+  const keyEnd = FIXED_BYTES + 1 + (bytes[FIXED_BYTES] ?? 0);
+  const idEnd = keyEnd + 1 + (bytes[keyEnd] ?? 0);
+  const start = (tag & COMPRESSED) === 0 ? idEnd : idEnd + RAW_SIZE_BYTES;
+  const token = bytes.readBigUInt64BE(2);
+  if (start > end || token > Number.MAX_SAFE_INTEGER) return rejected('malformed');
+  const carriesBytes = kind === 'value' || kind === 'error';
+  if (!carriesBytes && idEnd !== end) return rejected('malformed');
+  return {
+    kind,
+    token: Number(token),
+    expiresAt: bytes.readUIntBE(10, 6),
+    key: bytes.toString('latin1', FIXED_BYTES + 1, keyEnd),
+    id: bytes.toString('latin1', keyEnd + 1, idEnd),
+    rawBytes: start === idEnd ? undefined : bytes.readUInt32BE(idEnd),
+    body: bytes.subarray(start, end),
+    covered: bytes.subarray(0, end),
+    signature: end === bytes.length ? undefined : bytes.subarray(end),
+  };
+}
+
+export type FrameKind = (typeof KINDS)[number];
+
+/** A frame as it arrived. */
+export interface ReceivedFrame extends Frame {
+  /** What a signature is over. */
+  readonly covered: Buffer;
+  readonly signature: Buffer | undefined;
+}
+
+/** Bytes that are no frame of ours, or not the one that was asked for, and why. */
 export interface RejectedFrame {
   readonly kind: 'rejected';
   readonly reason: RejectReason;
 }
 
-const FRAME_VERSION = 1;
-const HEAD_BYTES = 2;
-const VALUE = Buffer.from([FRAME_VERSION, 1]);
-const ERROR = Buffer.from([FRAME_VERSION, 2]);
-const UNTRAVELABLE = Buffer.from([FRAME_VERSION, 3]);
-const PRIVATE = Buffer.from([FRAME_VERSION, 4]);
-
-function rejected(reason: RejectReason): RejectedFrame {
+/** Why a frame is not used. */
+export function rejected(reason: RejectReason): RejectedFrame {
   return { kind: 'rejected', reason };
+}
+
+/** More than head, raw size and signature ever take. */
+export const FRAME_OVERHEAD_BYTES_MAX = 1_024;
+
+/** The position, from 1, is the number on the wire: only append. */
+const KINDS = ['value', 'error', 'untravelable', 'private'] as const;
+const FRAME_VERSION = 2;
+const COMPRESSED = 0x40;
+const SIGNED = 0x80;
+const FIXED_BYTES = 16;
+const RAW_SIZE_BYTES = 4;
+const SIGNATURE_BYTES = 32;
+const TEXT_LENGTH_MAX = 255;
+
+function writeText(bytes: Buffer, text: string, at: number): number {
+  if (text.length > TEXT_LENGTH_MAX) throw new RangeError(`expected a key hash and an id of at most ${TEXT_LENGTH_MAX} characters`);
+  bytes[at] = text.length;
+  return at + 1 + bytes.write(text, at + 1, 'latin1');
 }

@@ -7,6 +7,7 @@ import type {
   FlightId,
   HolderRequest,
   KeyHash,
+  Message,
   ReleaseRequest,
   Renewal,
   Replica,
@@ -16,10 +17,11 @@ import type {
 import { CoordinatorError } from '@oneflight/core';
 import { defaultCodec } from './codec.js';
 import { ignore } from './connection.js';
-import { encodeFrame } from './frame.js';
+import { EarlyOutcomes } from './early-outcomes.js';
+import { type Flight, Frames } from './frames.js';
 import { parseMessage } from './message.js';
 import type { ResolvedOptions } from './options.js';
-import { readClaim, readFloor, readReleased, readRenewal, readSettlement, readSubscribers } from './replies.js';
+import { readClaim, readFloor, readReleased, readRenewal, readSettlement, readSubscribers, type StoredFrame } from './replies.js';
 import { claim, invalidate, release, renew, settle } from './scripts/generated.js';
 import { inboxOf, type KeyNames } from './scripts/keys.js';
 import type { Session } from './session.js';
@@ -36,6 +38,10 @@ export class RedisLink implements CoordinatorLink {
   readonly #names: KeyNames;
   readonly #broadcast: string;
   readonly #subscription: Subscription;
+  readonly #frames: Frames;
+  readonly #replica: Replica;
+  /** Only where outcomes are signed. */
+  readonly #early: EarlyOutcomes | undefined;
   readonly #onClose: () => Promise<void>;
   #closed = false;
 
@@ -48,15 +54,23 @@ export class RedisLink implements CoordinatorLink {
     this.#names = names;
     this.#broadcast = names.broadcast(replica.namespace);
     this.#onClose = onClose;
-    this.#subscription = session.subscriber.add(listenerOf(replica, [this.inbox, this.#broadcast], options.payloadBytesMax));
+    this.#replica = replica;
+    this.#frames = new Frames(options);
+    this.#early = this.#frames.areSigned ? new EarlyOutcomes((message) => replica.receive(message)) : undefined;
+    this.#subscription = session.subscriber.add(this.#listener([this.inbox, this.#broadcast]));
     this.opening = Promise.all([session.opened(), this.#subscription.gate.settled()]).then(() => {});
   }
 
   /** Waits for the subscription: a follower that cannot hear would not know when to go on. */
-  async claim({ key, id, min, floor, takeover }: ClaimRequest): Promise<Claim> {
+  async claim(request: ClaimRequest): Promise<Claim> {
     this.#checkOpen();
     if (!this.#subscription.gate.isOpen) await this.#subscription.gate.pass();
-    const { leaseMs, recheckMs, payloadBytesMax } = this.#options;
+    if (this.#early === undefined || request.min > 0) return await this.#ask(request);
+    return await this.#early.during(request.id, () => this.#ask(request));
+  }
+
+  async #ask({ key, id, min, floor, takeover }: ClaimRequest): Promise<Claim> {
+    const { leaseMs, recheckMs } = this.#options;
     const reply = await this.#session.commands.run(
       claim,
       {
@@ -76,7 +90,16 @@ export class RedisLink implements CoordinatorLink {
         waitersMs: Math.max(8 * recheckMs + 1_000, leaseMs),
       },
     );
-    return readClaim(reply, payloadBytesMax);
+    const answer = readClaim(reply);
+    return answer.role === 'settled' ? await this.#opened(answer, key, min) : answer;
+  }
+
+  /** A stored outcome that cannot be used counts as one that cannot travel: who waited for it loads for itself. */
+  async #opened({ frame, fencingToken, floor }: StoredFrame, key: KeyHash, min: number): Promise<Claim> {
+    const outcome = await this.#frames.openStored(frame, { key, token: fencingToken, min });
+    if (outcome.kind !== 'rejected') return { role: 'settled', outcome, fencingToken, floor };
+    this.#replica.receive(outcome);
+    return { role: 'settled', outcome: UNTRAVELABLE, fencingToken, floor };
   }
 
   async renew({ key, id, token }: HolderRequest): Promise<Renewal> {
@@ -93,13 +116,18 @@ export class RedisLink implements CoordinatorLink {
   /** The frame goes by a SET in the same write: arguments of scripts are seen by tracing. */
   async settle({ key, id, token, outcome }: SettleRequest): Promise<Settlement> {
     this.#checkOpen();
-    const { retainMs, inlineBytesMax, payloadBytesMax } = this.#options;
-    const isTooLarge = outcome.kind !== 'unshareable' && outcome.bytes.byteLength > payloadBytesMax;
+    const { retainMs, inlineBytesMax } = this.#options;
+    const flight: Flight = { key, id, token, livesMs: retainMs };
+    const sealing = this.#frames.seal(outcome, flight);
+    // Small ones are ready now, and settles of one tick share a write.
+    const sealed = sealing instanceof Promise ? await sealing : sealing;
+    const bare = this.#frames.sealBare(outcome.kind === 'unshareable' ? outcome.why : 'untravelable', flight);
     const payload = this.#names.payload(key, id);
-    if (outcome.kind !== 'unshareable' && !isTooLarge) {
+    if (sealed !== undefined) {
       // If it is refused, the script finds nothing there and says that the outcome cannot travel.
-      this.#session.commands.call('set', [payload, encodeFrame(outcome), 'PX', retainMs]).catch(ignore);
+      this.#session.commands.call('set', [payload, sealed.bytes, 'PX', retainMs]).catch(ignore);
     }
+    const isInline = sealed !== undefined && sealed.opensAtOnce && sealed.bodyBytes <= inlineBytesMax;
     const reply = await this.#session.commands.run(
       settle,
       {
@@ -113,10 +141,10 @@ export class RedisLink implements CoordinatorLink {
         key,
         id,
         token,
-        bare: encodeFrame(outcome.kind === 'unshareable' ? outcome : UNTRAVELABLE),
+        bare,
         retainMs,
         recoveryMs: Math.min(retainMs, recoveryMs(this.timings)),
-        inlineMax: inlineBytesMax + FRAME_HEAD_BYTES,
+        inlineMax: isInline ? sealed.bytes.length : bare.length,
       },
     );
     return readSettlement(reply);
@@ -158,6 +186,22 @@ export class RedisLink implements CoordinatorLink {
     await this.#onClose();
   }
 
+  #listener(channels: readonly string[]): Listener {
+    return {
+      channels,
+      message: (channel, data) => {
+        for (const message of parseMessage(channel, data, this.#frames)) this.#receive(message);
+      },
+      deaf: () => this.#replica.receive({ kind: 'deaf' }),
+      listening: () => this.#replica.receive({ kind: 'listening' }),
+    };
+  }
+
+  #receive(message: Message): void {
+    if (message.kind === 'settled' && this.#early !== undefined) this.#early.pass(message);
+    else this.#replica.receive(message);
+  }
+
   #checkOpen(): void {
     if (this.#closed) throw new CoordinatorError('unavailable', 'this link to Redis was closed');
   }
@@ -165,19 +209,9 @@ export class RedisLink implements CoordinatorLink {
 
 /** Longer than any load may run: what was begun before an invalidation finds its floor when it ends. */
 const FLOOR_MS = 600_000;
-const FRAME_HEAD_BYTES = 2;
 const UNTRAVELABLE = Object.freeze({ kind: 'unshareable', why: 'untravelable' } as const);
 
 /** The longest recheck of a waiter that the server does not know, with its jitter, and the longest that its claim may take. */
 function recoveryMs({ recheckMs, commandTimeoutMs }: CoordinatorTimings): number {
   return 4 * recheckMs + Math.ceil(recheckMs / 5) + 8 * commandTimeoutMs;
-}
-
-function listenerOf(replica: Replica, channels: readonly string[], payloadBytesMax: number): Listener {
-  return {
-    channels,
-    message: (channel, data) => replica.receive(parseMessage(channel, data, payloadBytesMax)),
-    deaf: () => replica.receive({ kind: 'deaf' }),
-    listening: () => replica.receive({ kind: 'listening' }),
-  };
 }

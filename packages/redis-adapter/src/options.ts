@@ -1,5 +1,9 @@
 import { checkOptions, describe, misuse, type OptionCheck } from '@oneflight/core';
+import type { KeyObject } from 'node:crypto';
 import type { Redis } from 'ioredis';
+import { checkCompress, compressBytesMin } from './compression.js';
+import { FRAME_OVERHEAD_BYTES_MAX } from './frame.js';
+import { checkSecret, secretKeys } from './signing.js';
 
 /**
  * An ioredis client, or a function that makes one. It is only read: its settings are copied into connections of our
@@ -24,10 +28,29 @@ export interface RedisCoordinatorOptions {
   readonly inlineBytesMax?: number;
   /** Larger outcomes do not travel: each replica loads for itself. Up to 512 MiB, which is Redis' own limit. @default 8_388_608 bytes */
   readonly payloadBytesMax?: number;
+  /**
+   * Compresses larger outcomes where that makes them shorter, from 1,024 bytes on or from `bytesMin`. `inlineBytesMax` is
+   * about what travels, `payloadBytesMax` about what it was before. Replicas with and without it understand each other.
+   *
+   * @default false
+   */
+  readonly compress?: boolean | { readonly bytesMin: number };
+  /**
+   * Signs every outcome and refuses those that are not signed with it: at least 16 characters, as random as a password.
+   * With several the first signs and all are accepted. docs/security.md says what it protects and how to change it.
+   *
+   * @default no secret: whoever can write to this Redis can answer your callers
+   */
+  readonly secret?: string | readonly [string, ...string[]];
 }
 
 /** All options, each with a value. */
-export type ResolvedOptions = Required<RedisCoordinatorOptions>;
+export interface ResolvedOptions extends Required<Omit<RedisCoordinatorOptions, 'secret' | 'compress'>> {
+  /** From how many bytes on outcomes are compressed; Infinity for never. */
+  readonly compressBytesMin: number;
+  /** Objects, so that nothing that prints options prints a secret. */
+  readonly secretKeys: readonly KeyObject[];
+}
 
 export const DEFAULTS = Object.freeze({
   prefix: 'oneflight',
@@ -37,6 +60,8 @@ export const DEFAULTS = Object.freeze({
   retainMs: 10_000,
   inlineBytesMax: 8_192,
   payloadBytesMax: 8_388_608,
+  compressBytesMin: Number.POSITIVE_INFINITY,
+  secretKeys: Object.freeze([]),
 } satisfies Omit<ResolvedOptions, 'redis'>);
 
 /**
@@ -56,6 +81,8 @@ export function resolveOptions(options: RedisCoordinatorOptions): ResolvedOption
     retainMs: options.retainMs ?? DEFAULTS.retainMs,
     inlineBytesMax: options.inlineBytesMax ?? Math.min(DEFAULTS.inlineBytesMax, payloadBytesMax),
     payloadBytesMax,
+    compressBytesMin: compressBytesMin(options.compress),
+    secretKeys: secretKeys(options.secret),
   };
   checkTogether(resolved);
   return Object.freeze(resolved);
@@ -78,10 +105,10 @@ const CLIENT = 'an ioredis Redis (standalone or Sentinel) or a function that ret
 /** A day: longer leases or rechecks are a mistake in units. */
 const DURATION_MS_MAX = 86_400_000;
 /** Redis' longest string, less what the frame adds. */
-const BYTES_MAX = 536_870_912 - 2;
+const BYTES_MAX = 536_870_912 - FRAME_OVERHEAD_BYTES_MAX;
 const PREFIX = /^[\w.:@-]{1,64}$/;
 
-const CHECKS: Readonly<Record<keyof ResolvedOptions, OptionCheck>> = {
+const CHECKS: Readonly<Record<keyof RedisCoordinatorOptions, OptionCheck>> = {
   // Needs more than one sentence; checkClient says it.
   redis: () => undefined,
   prefix: (value) =>
@@ -94,6 +121,8 @@ const CHECKS: Readonly<Record<keyof ResolvedOptions, OptionCheck>> = {
   retainMs: integer(1, DURATION_MS_MAX),
   inlineBytesMax: integer(0, BYTES_MAX),
   payloadBytesMax: integer(1, BYTES_MAX),
+  compress: checkCompress,
+  secret: checkSecret,
 };
 
 /** Whole numbers only: PEXPIRE takes no others. */

@@ -1,19 +1,21 @@
 import type { Claim, Renewal, Settlement } from '@oneflight/core';
 import { protocolError } from './failures.js';
-import { decodeFrame } from './frame.js';
 
-/** The answer of claim.lua. Throws CoordinatorError `protocol` for any other shape. */
-export function readClaim(reply: unknown, payloadBytesMax: number): Claim {
+/** The answer of claim.lua; a stored outcome is still in its frame. Throws CoordinatorError `protocol` for any other shape. */
+export function readClaim(reply: unknown): ClaimReply {
   const [tag, ...rest] = fields(reply, 'claim.lua');
   switch (tag) {
     case 'lead':
-      return { role: 'leader', fencingToken: integer(rest[0]), floor: integer(rest[1]), attempt: integer(rest[2]) };
+      return readLead(rest);
     case 'follow':
       return { role: 'follower', min: integer(rest[0]), floor: integer(rest[1]), leaseLeftMs: integer(rest[2]), flightId: text(rest[3]) };
     case 'settled':
-      return readSettled(rest, payloadBytesMax);
+      return readSettled(rest);
+    case 'cached':
+    case 'stale':
+      return { role: tag, floor: integer(rest[1]), entry: readEntry([rest[0], ...rest.slice(2)]) };
     default:
-      throw protocolError("the reply 'lead', 'follow' or 'settled' of claim.lua");
+      throw protocolError("the reply 'lead', 'follow', 'settled', 'cached' or 'stale' of claim.lua");
   }
 }
 
@@ -54,12 +56,48 @@ export function readSubscribers(reply: unknown): Map<string, number> {
   return counts;
 }
 
-function readSettled(rest: readonly unknown[], payloadBytesMax: number): Claim {
-  const frame = rest[2];
+/** What claim.lua says, before the frame in it was opened. */
+export type ClaimReply = LeadReply | Extract<Claim, { role: 'follower' }> | StoredFrame | EntryReply;
+
+export interface LeadReply extends Omit<Extract<Claim, { role: 'leader' }>, 'stale'> {
+  /** A stored value that may be served meanwhile. */
+  readonly entry?: StoredEntry;
+}
+
+/** What is stored on request answers the claim. */
+export interface EntryReply {
+  readonly role: 'cached' | 'stale';
+  readonly floor: number;
+  readonly entry: StoredEntry;
+}
+
+export interface StoredEntry {
+  readonly frame: Buffer;
+  readonly fencingToken: number;
+  readonly ageMs: number;
+  readonly loadMs: number;
+}
+
+export interface StoredFrame {
+  readonly role: 'settled';
+  readonly frame: Buffer;
+  readonly fencingToken: number;
+  readonly floor: number;
+}
+
+function readLead([token, floor, attempt, ...entry]: readonly unknown[]): LeadReply {
+  const lead = { role: 'leader', fencingToken: integer(token), floor: integer(floor), attempt: integer(attempt) } as const;
+  return entry.length === 0 ? lead : { ...lead, entry: readEntry(entry) };
+}
+
+function readEntry([token, ageMs, loadMs, frame]: readonly unknown[]): StoredEntry {
+  if (!Buffer.isBuffer(frame)) throw protocolError('a frame with a stored outcome');
+  return { frame, fencingToken: integer(token), ageMs: integer(ageMs), loadMs: integer(loadMs) };
+}
+
+function readSettled([token, floor, frame]: readonly unknown[]): StoredFrame {
   if (!Buffer.isBuffer(frame)) throw protocolError('a frame with a settled outcome');
-  const outcome = decodeFrame(frame, payloadBytesMax);
-  if (outcome.kind === 'rejected') throw protocolError(`a stored outcome that this version can read (${outcome.reason})`);
-  return { role: 'settled', outcome, fencingToken: integer(rest[0]), floor: integer(rest[1]) };
+  return { role: 'settled', frame, fencingToken: integer(token), floor: integer(floor) };
 }
 
 function fields(reply: unknown, script: string): [tag: string, ...rest: unknown[]] {

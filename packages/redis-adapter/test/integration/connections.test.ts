@@ -197,11 +197,15 @@ test('a wrong password makes claims unavailable and says why', async () => {
   await expect(link.claim(claimOf('k', id(1)))).rejects.toMatchObject({ reason: 'unavailable' });
 });
 
-test('a stored outcome that is not ours is a protocol error', async () => {
-  const { link, id } = join();
+test('a stored outcome that is not ours is reported, and who waited for it is told to load', async () => {
+  const { link, id, heard } = join();
   await admin.hset(`${prefix}:v1:{k}:r`, { t: '7', o: 'garbage' });
   await admin.pexpire(`${prefix}:v1:{k}:r`, 60_000);
-  await expect(link.claim(claimOf('k', id(1), { min: 5 }))).rejects.toMatchObject({ reason: 'protocol' });
+  expect(await link.claim(claimOf('k', id(1), { min: 5 }))).toMatchObject({
+    role: 'settled',
+    outcome: { kind: 'unshareable', why: 'untravelable' },
+  });
+  expect(heard).toEqual([{ kind: 'rejected', reason: 'unknown_version' }]);
 });
 
 test('what is no message of ours is rejected and harms nothing', async () => {

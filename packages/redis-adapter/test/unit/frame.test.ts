@@ -1,27 +1,72 @@
-import type { Outcome } from '@oneflight/core';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { decodeFrame, encodeFrame } from '../../src/frame.js';
+import { decodeFrame, encodeFrame, type Frame } from '../../src/frame.js';
 
-const OUTCOMES: Outcome[] = [
-  { kind: 'value', bytes: Buffer.from([0, 10, 255]) },
-  { kind: 'value', bytes: Buffer.alloc(0) },
-  { kind: 'error', bytes: Buffer.from('boom') },
-  { kind: 'unshareable', why: 'untravelable' },
-  { kind: 'unshareable', why: 'private' },
-];
+const FRAME: Frame = { kind: 'value', token: 1_700_000_000_000_001, expiresAt: 1_700_000_000_000, key: 'k', id: 'inbox#1', rawBytes: undefined, body: Buffer.from([0, 10, 255]) };
 
-test.each(OUTCOMES)('an outcome comes out as it went in: %o', (outcome) => {
-  expect(decodeFrame(encodeFrame(outcome), 100)).toEqual(outcome);
+test('a frame comes out as it went in', () => {
+  const text = fc.string({ maxLength: 255, unit: fc.integer({ min: 32, max: 126 }).map((code) => String.fromCharCode(code)) });
+  const frame = fc.record({
+    kind: fc.constantFrom('value', 'error'),
+    token: fc.maxSafeNat(),
+    expiresAt: fc.nat({ max: 2 ** 48 - 1 }),
+    key: text,
+    id: text,
+    rawBytes: fc.option(fc.nat({ max: 2 ** 32 - 1 }), { nil: undefined }),
+    body: fc.uint8Array({ maxLength: 100 }),
+  });
+  fc.assert(
+    fc.property(frame, fc.boolean(), (given, isSigned) => {
+      const signature = Buffer.alloc(isSigned ? 32 : 0, 7);
+      const decoded = decodeFrame(Buffer.concat([encodeFrame(given, isSigned), signature]));
+      if (decoded.kind === 'rejected') throw new Error(decoded.reason);
+      const { covered, signature: found, ...rest } = decoded;
+      expect({ ...rest, body: Uint8Array.from(rest.body) }).toEqual(given);
+      expect(covered).toEqual(encodeFrame(given, isSigned));
+      expect(found).toEqual(isSigned ? signature : undefined);
+    }),
+  );
+});
+
+test.each(['untravelable', 'private'] as const)('a frame that is %s has no body', (kind) => {
+  const bare = encodeFrame({ ...FRAME, kind, body: Buffer.alloc(0) }, false);
+  expect(decodeFrame(bare)).toMatchObject({ kind, key: 'k', id: 'inbox#1' });
+  expect(decodeFrame(Buffer.concat([bare, Buffer.from([0])]))).toEqual({ kind: 'rejected', reason: 'malformed' });
 });
 
 test.each([
-  ['nothing', [], 'malformed'],
-  ['a version alone', [1], 'malformed'],
-  ['another version', [2, 1, 0], 'unknown_version'],
-  ['an unknown kind', [1, 9], 'malformed'],
-  ['unshareable with bytes', [1, 3, 0], 'malformed'],
-  ['private with bytes', [1, 4, 0], 'malformed'],
-  ['more than the limit', [1, 1, 0, 0, 0, 0, 0], 'too_large'],
+  ['nothing', Buffer.alloc(0), 'malformed'],
+  ['a version alone', Buffer.from([2]), 'malformed'],
+  ['another version', Buffer.from([3, 1, 0]), 'unknown_version'],
+  ['an unknown kind', changed(1, 9), 'malformed'],
+  ['kind zero', changed(1, 0), 'malformed'],
+  ['a token past the safe integers', changed(2, 255), 'malformed'],
+  ['a key that is longer than the frame', changed(16, 255), 'malformed'],
+  ['an id that is longer than the frame', changed(18, 255), 'malformed'],
+  ['a signature that is not there', changed(1, 0x81), 'malformed'],
 ] as const)('%s is rejected', (_, bytes, reason) => {
-  expect(decodeFrame(Buffer.from(bytes), 4)).toEqual({ kind: 'rejected', reason });
+  expect(decodeFrame(bytes)).toEqual({ kind: 'rejected', reason });
 });
+
+test('a frame that is cut anywhere in its head is rejected', () => {
+  const whole = encodeFrame(FRAME, false);
+  for (let length = 0; length < whole.length - FRAME.body.length; length++) {
+    expect(decodeFrame(whole.subarray(0, length))).toEqual({ kind: 'rejected', reason: 'malformed' });
+  }
+});
+
+test('whatever bytes arrive, nothing is thrown', () => {
+  const almost = fc.tuple(fc.nat({ max: 60 }), fc.nat({ max: 255 })).map(([at, byte]) => changed(at, byte));
+  const bytes = fc.uint8Array({ maxLength: 80 }).map((array) => Buffer.from([2, ...array]));
+  fc.assert(fc.property(fc.oneof(almost, bytes), (frame) => typeof decodeFrame(frame).kind === 'string'), { numRuns: 5_000 });
+});
+
+test('a key or an id that does not fit is an error of ours, not a broken frame', () => {
+  expect(() => encodeFrame({ ...FRAME, id: 'x'.repeat(256) }, false)).toThrow(RangeError);
+});
+
+function changed(at: number, byte: number): Buffer {
+  const bytes = encodeFrame(FRAME, false);
+  bytes[at] = byte;
+  return bytes;
+}

@@ -1,4 +1,5 @@
 import { Cluster, Redis } from 'ioredis';
+import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
 import { DEFAULTS, type RedisCoordinatorOptions, resolveOptions } from '../../src/options.js';
@@ -16,6 +17,25 @@ test('a client that is only passed is not connected', () => {
 
 test('inlineBytesMax follows a smaller payloadBytesMax when it is not given', () => {
   expect(resolveOptions({ redis, payloadBytesMax: 100 }).inlineBytesMax).toBe(100);
+});
+
+test('compression is from 1,024 bytes on unless told otherwise', () => {
+  expect(resolveOptions({ redis, compress: true }).compressBytesMin).toBe(1_024);
+  expect(resolveOptions({ redis, compress: { bytesMin: 0 } }).compressBytesMin).toBe(0);
+  expect(resolveOptions({ redis, compress: false }).compressBytesMin).toBe(Number.POSITIVE_INFINITY);
+});
+
+test('no error and no resolved option shows a secret', () => {
+  const secrets: readonly [string, ...string[]] = ['hunter2 hunter2 hunter2', 'hunter2'];
+  expect(inspect(resolveOptions({ redis, secret: secrets[0] }).secretKeys, { depth: 9, showHidden: true })).not.toContain('hunter2');
+  let message = '';
+  try {
+    redisCoordinator({ redis, secret: secrets });
+  } catch (error) {
+    message = inspect(error);
+  }
+  expect(message).toContain('ERR_ONEFLIGHT_OPTION');
+  expect(message).not.toContain('hunter2');
 });
 
 test.each<[string, unknown, RegExp]>([
@@ -45,6 +65,13 @@ test.each<[string, unknown, RegExp]>([
     { redis, inlineBytesMax: 11, payloadBytesMax: 10 },
     /inlineBytesMax to be at most payloadBytesMax \(10\)/,
   ],
+  ['a secret that is too short', { redis, secret: 'hunter2-hunter2' }, /secret to be a string of at least 16 characters.*, got a string of length 15/],
+  ['an empty list of secrets', { redis, secret: [] }, /secret to be a string .* or a list of such strings of which the first signs, got an array of length 0/],
+  ['a short secret in a list', { redis, secret: ['correct horse battery', 'hunter2'] }, /got an array of length 2/],
+  ['a secret that is no text', { redis, secret: Buffer.alloc(32) }, /secret to be a string/],
+  ['compression of the wrong type', { redis, compress: 6 }, /compress to be a boolean or \{ bytesMin: a whole number of bytes \}, got the number 6/],
+  ['compression with a misspelt option', { redis, compress: { minBytes: 1 } }, /compress to be a boolean or/],
+  ['compression from part of a byte on', { redis, compress: { bytesMin: 0.5 } }, /compress to be a boolean or/],
 ])('%s is refused', (_, options, message) => {
   expect(() => redisCoordinator(options as RedisCoordinatorOptions)).toThrow(message);
   expect(() => redisCoordinator(options as RedisCoordinatorOptions)).toThrow(
