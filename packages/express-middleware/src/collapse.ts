@@ -1,25 +1,40 @@
-import type { Collapser, LoadContext } from '@oneflight/core';
+import { AsyncResource } from 'node:async_hooks';
+
+import { checkOptions, type Collapser, type LoadContext, objectWith } from '@oneflight/core';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 
-import { capture, type Captured } from './capture.js';
+import { type Answer, isFor } from './answer.js';
+import { answerCodec } from './answer-codec.js';
+import { capture, type CaptureOptions, observe } from './capture.js';
+import { errorFor, StepAsideError } from './errors.js';
+import { HitForMiss } from './hit-for-miss.js';
+import { hasCredentials, isAuthorized } from './identity.js';
 import { requestKey } from './key.js';
 import { checkCollapseOptions, type CheckedOptions, type CollapseOptions } from './options.js';
-import { isCaptured, replay } from './replay.js';
-import { mayCollapse } from './shareable.js';
+import type { Verdict } from './recorder.js';
+import { replay } from './replay.js';
+import { ownBusinessOf, type UnshareableReason } from './shareable.js';
+import { addCacheStatus, type CacheStatus } from './status-header.js';
+import { type CollapseStats, type HttpBypassReason, Tally, type UnservedReason } from './tally.js';
+import { isInsideHandler, Warnings } from './warnings.js';
+
+/** A middleware that says what it did. */
+export interface CollapseHandler extends RequestHandler {
+  stats(): CollapseStats;
+}
 
 /**
- * Makes a middleware that runs what comes after it once for all equal GET and HEAD requests that are under way at the
- * same time, on all replicas of the collapser. Mount it after everything that decides who may see what, and after
- * anything that sets headers of its own for each request (request id, CORS, compression, session, rate limit).
+ * Makes a middleware that runs what comes after it once for all equal requests that are under way at the same time, on all
+ * replicas of the collapser. Mount it after everything that decides who may see what, and after anything that sets headers
+ * of its own for each request (request id, CORS, compression, session, rate limit).
  *
  * @throws TypeError ERR_ONEFLIGHT_OPTION
  */
-export function collapse(collapser: Collapser, options: CollapseOptions = {}): RequestHandler {
-  const checked = checkCollapseOptions(options);
-  return function collapseRequests(request, response, next) {
-    if (!mayCollapse(request) || checked.skip(request)) return next();
-    return answer(collapser, checked, { request, response, next });
-  };
+export function collapse(collapser: Collapser, options: CollapseOptions = {}): CollapseHandler {
+  checkOptions('arguments', { collapser: collapser ?? null }, { collapser: objectWith('a collapser: createCollapser(…)', 'flight') });
+  const site = new Site(collapser, checkCollapseOptions(options));
+  const collapseRequests: RequestHandler = (request, response, next) => site.handle({ request, response, next });
+  return Object.assign(collapseRequests, { stats: () => site.stats() });
 }
 
 interface Exchange {
@@ -28,28 +43,166 @@ interface Exchange {
   readonly next: NextFunction;
 }
 
-async function answer(collapser: Collapser, { bodyBytesMax }: CheckedOptions, exchange: Exchange): Promise<void> {
-  const { request, response, next } = exchange;
-  const leaves = new AbortController();
-  response.once('close', () => leaves.abort());
-  let handled = false;
-  const load = (context: LoadContext): Promise<Captured | null> => {
-    if (response.headersSent) throw new Error('this request was answered before its turn to load came');
-    handled = true;
-    hideConditions(request);
-    return capture({ request, response, context, bodyBytesMax }, next);
-  };
-  try {
-    const captured = await collapser.run(requestKey(request), load, { signal: leaves.signal, shareErrors: false });
-    // The handler has answered this caller itself, or there is nothing for it that fits: then it does so now.
-    if (!handled && !(isCaptured(captured) && replay(request, response, captured))) next();
-  } catch (error) {
-    if (!handled && !leaves.signal.aborted) next(error);
+/** Requests that a `collapse()` has in hand. A second one would wait for the first, which waits for its handler: for ever. */
+const inHand = new WeakSet<Request>();
+
+/** One `collapse()`: where it is mounted, what it remembers. */
+class Site {
+  readonly #collapser: Collapser;
+  readonly #options: CheckedOptions;
+  readonly #tally: Tally;
+  readonly #warnings = new Warnings();
+  readonly #missed = new HitForMiss();
+  /** How many GET requests of a key wait or run here. */
+  readonly #gets = new Map<string, number>();
+
+  constructor(collapser: Collapser, options: CheckedOptions) {
+    this.#collapser = collapser;
+    this.#options = options;
+    this.#tally = new Tally(collapser.name);
+    if (isInsideHandler()) this.#warnings.say('ONEFLIGHT_HTTP_CREATED_IN_HANDLER');
+  }
+
+  handle(exchange: Exchange): void | Promise<void> {
+    const { request, response, next } = exchange;
+    if (response.headersSent) return next();
+    const reason = this.#whyBypass(request);
+    if (reason !== undefined) return this.#bypass(exchange, reason);
+    if (this.#options.identity === 'ignore' && isAuthorized(request)) this.#warnings.say('ONEFLIGHT_HTTP_CREDENTIALS_IGNORED');
+    const key = requestKey(request, this.#options);
+    inHand.add(request);
+    if (this.#missed.has(key)) {
+      observe(this.#captureOptions(exchange, key));
+      return this.#bypass(exchange, 'hit_for_miss');
+    }
+    this.#tally.collapsed++;
+    if (request.method === 'HEAD') {
+      const getKey = requestKey(request, this.#options, 'GET');
+      if (this.#gets.has(getKey)) return this.#flight(exchange, getKey, stepAside);
+    }
+    return this.#flight(exchange, key);
+  }
+
+  stats(): CollapseStats {
+    const { collapsed, replayed, bypassed, unshareable, unserved, refused, capturing, capturedBytes } = this.#tally;
+    return {
+      ...{ collapsed, replayed, refused, capturing, capturedBytes },
+      ...{ bypassed: { ...bypassed }, unshareable: { ...unshareable }, unserved: { ...unserved } },
+      hitForMissKeys: this.#missed.size,
+      getKeys: this.#gets.size,
+    };
+  }
+
+  #whyBypass(request: Request): HttpBypassReason | undefined {
+    const { methods, skip, identity } = this.#options;
+    if (!methods.has(request.method)) return 'method';
+    if (inHand.has(request)) return 'nested';
+    if (skip?.(request) === true) return 'skip';
+    return ownBusinessOf(request) ?? (identity === 'bypass' && hasCredentials(request) ? 'credentials' : undefined);
+  }
+
+  #bypass({ response, next }: Exchange, reason: HttpBypassReason): void {
+    this.#tally.note({ type: 'bypass', reason });
+    if (reason === 'nested') this.#warnings.say('ONEFLIGHT_HTTP_NESTED');
+    else this.#tell(response, { how: 'bypass', reason });
+    next();
+  }
+
+  /** Asks the collapser; the request is answered by its own handler, or by the answer to an equal one. */
+  async #flight(exchange: Exchange, key: string, lead?: () => never): Promise<void> {
+    const { request, response, next } = exchange;
+    const leaves = new AbortController();
+    const leave = (): void => leaves.abort();
+    response.once('close', leave);
+    let handled = false;
+    // Another request's load may start this one: whatever the application keeps in an AsyncLocalStorage must be its own.
+    const handle = AsyncResource.bind(() => next());
+    const load = (context: LoadContext): Promise<Answer | null> => {
+      lead?.();
+      if (response.headersSent) throw new StepAsideError('this request was answered before its turn to load came');
+      handled = true;
+      return capture(this.#captureOptions(exchange, key), context, leave, handle);
+    };
+    const leaveGets = request.method === 'GET' ? this.#joinGets(key) : undefined;
+    try {
+      const answer = await this.#collapser.run(['http', key], load, {
+        ...this.#options.call,
+        ...{ signal: leaves.signal, shareErrors: false, isolate: 'none', codec: this.#codec(key) },
+      });
+      if (!handled) this.#answerWith(answer, exchange);
+    } catch (error) {
+      if (!handled && !leaves.signal.aborted) this.#answerWithout(error, exchange);
+    } finally {
+      leaveGets?.();
+      response.off('close', leave);
+    }
+  }
+
+  #answerWith(answer: Answer | null, exchange: Exchange): void {
+    const { request, response } = exchange;
+    if (response.headersSent) return;
+    if (answer === null || !isFor(request, answer)) return this.#runAlone(exchange, answer === null ? 'error' : 'vary');
+    this.#tally.replayed++;
+    replay(request, response, answer, () => this.#tell(response, { how: 'follower' }));
+  }
+
+  /** No answer came: an error for the application only where running the handler is what must not happen. */
+  #answerWithout(error: unknown, exchange: Exchange): void {
+    if (exchange.response.headersSent) return;
+    const failure = errorFor(error);
+    if (failure !== undefined) return exchange.next(failure);
+    this.#runAlone(exchange, isTimeout(error) ? 'timeout' : 'error');
+  }
+
+  #runAlone({ response, next }: Exchange, reason: UnservedReason): void {
+    this.#tally.note({ type: 'unserved', reason });
+    this.#tell(response, { how: 'unserved', reason });
+    next();
+  }
+
+  #captureOptions({ request, response }: Exchange, key: string): CaptureOptions {
+    const isMiss = this.#missed.has(key);
+    return {
+      ...{ request, response, options: this.#options, tally: this.#tally, warnings: this.#warnings },
+      onVerdict: (verdict) => this.#learn(key, verdict),
+      beforeHead: () => {
+        if (!isMiss) this.#tell(response, { how: 'leader' });
+      },
+    };
+  }
+
+  #learn(key: string, verdict: Verdict): void {
+    if (verdict.kind === 'shared') this.#missed.forget(key);
+    if (verdict.kind === 'private' && !PASSING.has(verdict.reason)) this.#missed.remember(key);
+  }
+
+  #codec(key: string) {
+    const { bodyBytesMax, headersBytesMax } = this.#options.limits;
+    return answerCodec({ key, bodyBytesMax, headersBytesMax, onRefused: () => this.#tally.note({ type: 'refused' }) });
+  }
+
+  #joinGets(key: string): () => void {
+    this.#gets.set(key, (this.#gets.get(key) ?? 0) + 1);
+    return () => {
+      const left = (this.#gets.get(key) ?? 1) - 1;
+      if (left === 0) this.#gets.delete(key);
+      else this.#gets.set(key, left);
+    };
+  }
+
+  #tell(response: Response, status: CacheStatus): void {
+    addCacheStatus(response, this.#options.statusName, status);
   }
 }
 
-/** The answer is for everyone, so the leader's own condition must not turn it into an empty 304. */
-function hideConditions(request: Request): void {
-  delete request.headers['if-none-match'];
-  delete request.headers['if-modified-since'];
+/** These say something about the moment, and nothing about the next answer. */
+const PASSING = new Set<UnshareableReason>(['busy', 'incomplete']);
+
+/** A HEAD has no body to give to those who asked with GET. */
+function stepAside(): never {
+  throw new StepAsideError('a HEAD does not run for those who asked with GET');
+}
+
+function isTimeout(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ERR_ONEFLIGHT_WAIT_TIMEOUT';
 }

@@ -1,2 +1,5 @@
+export type { CollapseHandler } from './collapse.js';
 export { collapse } from './collapse.js';
-export type { CollapseOptions } from './options.js';
+export type { CapturedHead, CollapseLimits, CollapseOptions, CollapsibleMethod } from './options.js';
+export type { CollapseStats, HttpBypassReason, HttpEvent, UnservedReason } from './tally.js';
+export type { UnshareableReason } from './shareable.js';

@@ -1,29 +1,68 @@
-import { createHash } from 'node:crypto';
-
+import { describe, misuse } from '@oneflight/core';
 import type { Request } from 'express';
 
+import { digest } from './digest.js';
+import { identityOf } from './identity.js';
+import type { CheckedOptions } from './options.js';
+
 /**
- * What makes two requests equal: method, scheme, host, the URL as it was asked for, and whose request it is. Behind a
- * load balancer scheme and host follow the app's `trust proxy` setting, as everywhere in Express.
+ * What makes two requests equal, as a hash: method, scheme, host, what was asked for, whose request it is, and the headers
+ * of `varyOn`. Behind a load balancer scheme and host follow the app's `trust proxy` setting, as everywhere in Express.
+ *
+ * @throws TypeError ERR_ONEFLIGHT_KEY when `key` or `identity` return what is no key; whatever they throw
  */
-export function requestKey(request: Request): readonly (string | null)[] {
-  return ['http', request.method, request.protocol, (request.host ?? '').toLowerCase(), request.originalUrl, identityOf(request)];
+export function requestKey(request: Request, options: CheckedOptions, method: string = request.method): string {
+  const { identity, varyOn, key } = options;
+  return digest([
+    VERSION,
+    method,
+    request.protocol,
+    hostOf(request),
+    key === undefined ? request.originalUrl : [placeOf(request), keyText(key(request))],
+    typeof identity === 'string' ? identity : 'function',
+    identityOf(request, identity),
+    varyOn,
+    valuesOf(request, varyOn),
+  ]);
 }
-
-/** A hash of everything that may tell one user from another; null for a request without credentials. */
-function identityOf(request: Request): string | null {
-  const credentials = CREDENTIAL_HEADERS.map((name) => request.headers[name] ?? null);
-  return credentials.every((value) => value === null) ? null : digest(credentials);
-}
-
-const CREDENTIAL_HEADERS = ['authorization', 'cookie', 'proxy-authorization'] as const;
 
 /** A hash of the request headers that an answer depends on by its own word (`Vary`); names are lower-case and sorted. */
 export function variantOf(request: Request, names: readonly string[]): string {
-  return digest(names.map((name) => [name, request.headers[name] ?? null]));
+  return digest(valuesOf(request, names));
 }
 
-/** JSON keeps the parts apart: no two lists of values give the same text. */
-function digest(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('base64url');
+/** Raises when what a key covers changes, so that replicas of both kinds never share. */
+const VERSION = 1;
+
+function hostOf(request: Request): string {
+  const host = (request.host ?? '').toLowerCase();
+  return host.replace(request.protocol === 'https' ? /:443$/ : /:80$/, '');
 }
+
+/** Keeps equal keys of different routes apart; without a route (`app.use`) the path does. */
+function placeOf(request: Request): readonly string[] {
+  const route: unknown = request.route;
+  const pattern = typeof route === 'object' && route !== null ? String(Reflect.get(route, 'path')) : request.path;
+  return [request.baseUrl, pattern];
+}
+
+function valuesOf(request: Request, names: readonly string[]): readonly unknown[] {
+  return names.map((name) => request.headers[name] ?? null);
+}
+
+/** A key in one form: the order of an object's properties does not matter, types are kept apart. */
+function keyText(key: unknown): unknown {
+  if (typeof key === 'string') return ['string', key];
+  if (Array.isArray(key)) return ['array', key.map(partOf)];
+  if (typeof key !== 'object' || key === null) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
+  const entries = Object.entries<unknown>({ ...key }).sort(([a], [b]) => (a < b ? -1 : 1));
+  return ['object', entries.map(([name, value]) => [name, Array.isArray(value) ? value.map(partOf) : partOf(value)])];
+}
+
+function partOf(part: unknown): unknown {
+  if (part === null || typeof part === 'string' || typeof part === 'boolean' || Number.isFinite(part)) return part;
+  if (typeof part === 'bigint') return { bigint: String(part) };
+  throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, `one that holds ${describe(part)}`);
+}
+
+const CONTRACT = 'key to return a string, or an array or object of strings, finite numbers, bigints, booleans and null';

@@ -1,48 +1,31 @@
 import type { Request, Response } from 'express';
 
-import type { Captured } from './capture.js';
-import { variantOf } from './key.js';
+import type { Answer } from './answer.js';
+import { conditionsOf, isFresh, omitContent } from './conditions.js';
+import { headersOf } from './answer.js';
 
 /**
- * Answers a follower with the leader's answer. Each caller's own condition (`If-None-Match`, `If-Modified-Since`) holds
- * for it alone.
- * @returns false, with the response untouched, when the answer is for requests with other headers (`Vary`)
+ * Answers a request with another one's answer. Each caller's own condition (`If-None-Match`, `If-Modified-Since`) holds for
+ * it alone, and what was set on its own response before stays.
+ *
+ * @param beforeHead Adds what only this caller is to see, after all else.
  */
-export function replay(request: Request, response: Response, captured: Captured): boolean {
-  if (variantOf(request, captured.vary) !== captured.variant) return false;
-  response.statusCode = captured.status;
-  for (const [name, value] of captured.headers) response.setHeader(name, value);
-  if (request.fresh) {
+export function replay(request: Request, response: Response, answer: Answer, beforeHead: () => void): void {
+  for (const name of answer.removed) response.removeHeader(name);
+  const varied = response.getHeader('vary');
+  for (const [name, value] of answer.headers) response.setHeader(name, value);
+  if (varied !== undefined) response.vary([varied].flat().join(', '));
+  response.statusCode = answer.status;
+  if (answer.message !== undefined) response.statusMessage = answer.message;
+  beforeHead();
+  if (answer.status === 200 && isFresh(conditionsOf(request.headers), headersOf(response))) {
     response.statusCode = 304;
-    for (const name of ['content-type', 'content-encoding', 'content-language']) response.removeHeader(name);
+    response.statusMessage = 'Not Modified';
+    omitContent(response);
     response.end();
-    return true;
+    return;
   }
+  if (answer.length !== undefined && answer.status !== 204) response.setHeader('Content-Length', answer.length);
   if (request.method === 'HEAD') response.end();
-  else response.setHeader('Content-Length', captured.body.byteLength).end(captured.body);
-  return true;
-}
-
-/** What arrives from another replica is checked before it becomes an answer. */
-export function isCaptured(value: unknown): value is Captured {
-  if (typeof value !== 'object' || value === null) return false;
-  const { status, headers, body, vary, variant } = value as Partial<Record<keyof Captured, unknown>>;
-  return (
-    status === 200 &&
-    Array.isArray(headers) &&
-    headers.every(isHeader) &&
-    body instanceof Uint8Array &&
-    isTextList(vary) &&
-    typeof variant === 'string'
-  );
-}
-
-function isHeader(value: unknown): boolean {
-  return (
-    Array.isArray(value) && value.length === 2 && typeof value[0] === 'string' && (typeof value[1] === 'string' || isTextList(value[1]))
-  );
-}
-
-function isTextList(value: unknown): boolean {
-  return Array.isArray(value) && value.every((item) => typeof item === 'string');
+  else response.end(answer.body);
 }

@@ -6,46 +6,99 @@ export interface Head {
   readonly headers: ReadonlyMap<string, string | readonly string[]>;
 }
 
+/** Why a request is about itself only. */
+export type OwnBusiness = 'body' | 'condition' | 'no_store' | 'range' | 'upgrade';
+
 /**
- * Whether a request may be answered by another one's answer at all. One that asks for a part, states a condition on a
- * change, brings a body, or forbids storing is about itself only.
+ * Why a request may not be answered by another one's answer: it asks for a part, states a condition on a change, brings a
+ * body, or forbids storing. A QUERY has its body in the key.
  */
-export function mayCollapse(request: Request): boolean {
-  if (request.method !== 'GET' && request.method !== 'HEAD') return false;
-  if (OWN_BUSINESS.some((name) => request.headers[name] !== undefined)) return false;
-  if ((request.headers['content-length'] ?? '0') !== '0') return false;
-  return !directives(request.headers['cache-control']).includes('no-store');
+export function ownBusinessOf(request: Request): OwnBusiness | undefined {
+  const { headers, method } = request;
+  if (headers.range !== undefined || headers['if-range'] !== undefined) return 'range';
+  if (headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return 'condition';
+  if (headers.upgrade !== undefined) return 'upgrade';
+  if (method !== 'QUERY' && (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0')) return 'body';
+  const control = headers['cache-control'];
+  return control !== undefined && directives(control).some(({ name }) => name === 'no-store') ? 'no_store' : undefined;
 }
 
-const OWN_BUSINESS = ['range', 'if-range', 'if-match', 'if-unmodified-since', 'upgrade', 'transfer-encoding'] as const;
+/** Why an answer belongs to its own caller alone. */
+export type UnshareableReason =
+  | 'busy'
+  | 'cache_control'
+  | 'credentials'
+  | 'header'
+  | 'headers_too_large'
+  | 'incomplete'
+  | 'nonce'
+  | 'set_cookie'
+  | 'share'
+  | 'status'
+  | 'streaming'
+  | 'too_large'
+  | 'trailer'
+  | 'vary';
 
-/** Whether an answer may be given to others than the caller whose request produced it; all of it must say so. */
-export function mayShare({ status, headers }: Head): boolean {
-  if (status !== 200) return false;
-  if (headers.has('set-cookie') || headers.has('trailer')) return false;
-  if (CONTROLS.some((name) => directives(headers.get(name)).some((directive) => PRIVATE.has(directive)))) return false;
-  if (varyOf(headers).includes('*')) return false;
-  return !text(headers.get('content-type')).startsWith('text/event-stream');
+/** Why the head of an answer forbids giving it to others than its own caller; undefined when nothing in it does. */
+export function whyUnshareable({ status, headers }: Head): UnshareableReason | undefined {
+  if (!SHAREABLE_STATUSES.has(status)) return 'status';
+  if (headers.has('set-cookie') || headers.has('set-cookie2')) return 'set_cookie';
+  if (headers.has('trailer')) return 'trailer';
+  if (PERSONAL_HEADERS.some((name) => headers.has(name))) return 'header';
+  if (CONTROLS.some((name) => directives(headers.get(name)).some(isPrivate))) return 'cache_control';
+  const vary = varyOf(headers);
+  if (vary.includes('*') || vary.length > VARY_NAMES_MAX) return 'vary';
+  if (textOf(headers.get('content-type')).trim().startsWith('text/event-stream')) return 'streaming';
+  if (POLICIES.some((name) => textOf(headers.get(name)).includes("'nonce-"))) return 'nonce';
+  return undefined;
 }
 
+/** Final answers about the thing that was asked for, and not about how or by whom it was asked (RFC 9110 section 15). */
+export const SHAREABLE_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 410]);
+const PERSONAL_HEADERS = ['clear-site-data', 'www-authenticate', 'proxy-authenticate', 'authentication-info', 'upgrade', 'content-range'];
+/** The strictest counts: it is the word of somebody who knew that the answer is not for all. */
 const CONTROLS = ['cache-control', 'cdn-cache-control', 'surrogate-control'] as const;
-const PRIVATE = new Set(['private', 'no-store']);
+/** A nonce is good for one answer. The header is often set outside, the body then holds the leader's. */
+const POLICIES = ['content-security-policy', 'content-security-policy-report-only'] as const;
+const VARY_NAMES_MAX = 64;
+
+/** `private="x-user"` counts as `private`: sharing the rest of the answer is not worth a mistake. */
+function isPrivate({ name, value }: Directive): boolean {
+  return name === 'private' || name === 'no-store' || (name === 'no-cache' && value !== '');
+}
+
+/** Whether an answer may be shared although its request carried an Authorization that the key does not hold (RFC 9111 section 3.5). */
+export function isForAll({ headers }: Head): boolean {
+  return directives(headers.get('cache-control')).some(({ name }) => FOR_ALL.has(name));
+}
+
+const FOR_ALL = new Set(['public', 's-maxage', 'must-revalidate']);
 
 /** The request headers that an answer depends on by its own word, lower-case and sorted. */
 export function varyOf(headers: Head['headers']): readonly string[] {
-  const names = text(headers.get('vary'))
+  const names = textOf(headers.get('vary'))
     .split(',')
     .map((name) => name.trim());
   return [...new Set(names.filter((name) => name !== ''))].sort();
 }
 
-/** `private="x-user"` counts as `private`: sharing the rest of the answer is not worth a mistake. */
-function directives(value: string | readonly string[] | undefined): readonly string[] {
-  return text(value)
-    .split(',')
-    .map((directive) => directive.split('=')[0]?.trim() ?? '');
+interface Directive {
+  readonly name: string;
+  readonly value: string;
 }
 
-function text(value: string | readonly string[] | undefined): string {
+/** Splits at each comma, also inside quotes: that can only find more directives, never hide one. */
+export function directives(value: string | readonly string[] | undefined): readonly Directive[] {
+  return textOf(value)
+    .split(',')
+    .map((directive) => {
+      const [name = '', ...rest] = directive.split('=');
+      return { name: name.replaceAll('"', '').trim(), value: rest.join('=').trim() };
+    });
+}
+
+/** One lower-case text of all lines of a header. */
+export function textOf(value: string | readonly string[] | undefined): string {
   return (typeof value === 'string' ? value : (value ?? []).join(',')).toLowerCase();
 }

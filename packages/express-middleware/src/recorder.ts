@@ -1,0 +1,227 @@
+import type { Request, Response } from 'express';
+
+import { type Answer, dependenciesOf, headerBytes, headersOf, removedHeaders, sharedHeaders } from './answer.js';
+import { entityTag } from './conditions.js';
+import { CutAnswerError, FailedAnswerError } from './errors.js';
+import { hasCredentials, isAuthorized } from './identity.js';
+import { variantOf } from './key.js';
+import type { CheckedOptions } from './options.js';
+import { type Head, isForAll, type UnshareableReason, whyUnshareable } from './shareable.js';
+import type { Tally } from './tally.js';
+import type { Warnings } from './warnings.js';
+
+/** How watching an answer ends; each recorder tells exactly one of these, once. */
+export type Verdict =
+  /** Complete, and everybody with this key may have it. `answer` is undefined where nothing was kept. */
+  | { readonly kind: 'shared'; readonly answer: Answer | undefined }
+  /** Its own caller's alone; known as soon as the head says so. */
+  | { readonly kind: 'private'; readonly reason: UnshareableReason }
+  /** Broken off, or a server error: somebody else may do better. */
+  | { readonly kind: 'failed'; readonly error: Error }
+  /** Nobody waits for it any more. */
+  | { readonly kind: 'dropped' };
+
+export interface RecorderOptions {
+  readonly request: Request;
+  readonly response: Response;
+  readonly options: CheckedOptions;
+  readonly tally: Tally;
+  readonly warnings: Warnings;
+  /** Whether to keep a copy; without, it only finds out whether the answer could be shared. */
+  readonly keeps: boolean;
+  readonly onVerdict: (verdict: Verdict) => void;
+}
+
+/** Watches what an answer consists of, and keeps it for as long as it may be shared. */
+export class Recorder {
+  readonly #given: RecorderOptions;
+  readonly #before: ReadonlyMap<string, string | readonly string[]>;
+  readonly #hadFlush: boolean;
+  readonly #chunks: Buffer[] = [];
+  #bodyBytes = 0;
+  #head: (Head & { readonly message: string | undefined }) | undefined;
+  #isOpen = true;
+
+  constructor(given: RecorderOptions) {
+    this.#given = given;
+    this.#before = headersOf(given.response);
+    this.#hadFlush = 'flush' in given.response;
+    if (given.keeps) given.tally.capturing++;
+  }
+
+  /** Whether others may still get this answer. */
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Whether a copy is being made, which a slow caller must not slow down. */
+  get isKeeping(): boolean {
+    return this.#isOpen && this.#given.keeps;
+  }
+
+  /** The head is about to be sent: decides whether others may have the answer, and adds what they and its caller are to see. */
+  seeHead(status: number, message: string | undefined): void {
+    if (!this.#isOpen || this.#head !== undefined) return;
+    const head: Head = { status, headers: headersOf(this.#given.response) };
+    if (status >= 500) return this.fail(new FailedAnswerError(status));
+    const reason = this.#whyNotShared(head);
+    if (reason !== undefined) return this.giveUp(reason);
+    this.#warnAbout(head);
+    this.#addCacheControl(head);
+    this.#head = { status, headers: headersOf(this.#given.response), message };
+    if (headerBytes(this.#sharedHeaders()) > this.#given.options.limits.headersBytesMax) this.giveUp('headers_too_large');
+  }
+
+  /** The head was not sent after all: what follows is another answer. */
+  forgetHead(): void {
+    this.#head = undefined;
+    this.#release();
+  }
+
+  addBody(chunk: unknown, encoding: unknown): void {
+    if (!this.#isOpen || this.#given.request.method === 'HEAD') return;
+    const bytes = asBytes(chunk, encoding);
+    if (bytes === undefined) return;
+    const { tally, options, keeps } = this.#given;
+    if (this.#bodyBytes + bytes.byteLength > options.limits.bodyBytesMax) return this.giveUp('too_large');
+    this.#bodyBytes += bytes.byteLength;
+    if (!keeps) return;
+    tally.capturedBytes += bytes.byteLength;
+    // A copy: the handler may fill the same buffer again.
+    this.#chunks.push(typeof chunk === 'string' ? bytes : Buffer.from(bytes));
+    if (tally.capturedBytes > options.limits.capturedBytesMax) this.giveUp('busy');
+  }
+
+  /** The body is complete and the head not yet sent: the one moment at which a validator can be made for its own caller too. */
+  addValidator(): void {
+    const { response, request, options } = this.#given;
+    if (!this.isKeeping || this.#head !== undefined || options.etag === false || response.headersSent) return;
+    if (response.statusCode !== 200 || request.method === 'HEAD' || response.hasHeader('etag')) return;
+    if (this.#whyNotShared({ status: 200, headers: headersOf(response) }) !== undefined) return;
+    response.setHeader('ETag', entityTag(this.#body(), options.etag));
+  }
+
+  /** The answer is complete. */
+  finish(): void {
+    if (!this.#isOpen) return;
+    if (this.#head === undefined) this.seeHead(this.#given.response.statusCode, undefined);
+    if (!this.#isOpen || this.#head === undefined) return;
+    if (this.#isIncomplete(this.#head)) return this.giveUp('incomplete');
+    const answer = this.#given.keeps ? this.#answer(this.#head) : undefined;
+    this.#close({ kind: 'shared', answer });
+  }
+
+  /** Others cannot have it, and need not wait for the rest, which may be a stream without an end. */
+  giveUp(reason: UnshareableReason): void {
+    if (!this.#isOpen) return;
+    this.#given.tally.note({ type: 'unshareable', reason });
+    this.#close({ kind: 'private', reason });
+  }
+
+  /** Nobody ever gets a part of it. */
+  fail(error: Error): void {
+    if (this.#isOpen) this.#close({ kind: 'failed', error });
+  }
+
+  cut(what: string, cause?: unknown): void {
+    this.fail(new CutAnswerError(what, { cause }));
+  }
+
+  /** Nobody waits for it any more. */
+  drop(): void {
+    if (this.#isOpen) this.#close({ kind: 'dropped' });
+  }
+
+  #close(verdict: Verdict): void {
+    this.#isOpen = false;
+    if (this.#given.keeps) this.#given.tally.capturing--;
+    this.#release();
+    this.#given.onVerdict(verdict);
+  }
+
+  #release(): void {
+    if (this.#given.keeps) this.#given.tally.capturedBytes -= this.#bodyBytes;
+    this.#bodyBytes = 0;
+    this.#chunks.length = 0;
+  }
+
+  #whyNotShared(head: Head): UnshareableReason | undefined {
+    const { request, options } = this.#given;
+    const reason = whyUnshareable(head);
+    if (reason !== undefined) return reason;
+    if (options.identity === 'ignore' && isAuthorized(request) && !isForAll(head)) return 'credentials';
+    if (request.method !== 'HEAD' && Number(head.headers.get('content-length') ?? 0) > options.limits.bodyBytesMax) return 'too_large';
+    return this.#isRefusedByOption(head) ? 'share' : undefined;
+  }
+
+  #isRefusedByOption(head: Head): boolean {
+    const { options, request, warnings } = this.#given;
+    if (options.share === undefined) return false;
+    try {
+      return !options.share(request, head);
+    } catch {
+      warnings.say('ONEFLIGHT_HTTP_SHARE_FAILED');
+      return true;
+    }
+  }
+
+  /** Caches behind this one do not have the credentials in their key, so they are told nothing about a personal answer. */
+  #addCacheControl({ headers }: Head): void {
+    const { options, request, response } = this.#given;
+    if (options.cacheControl === undefined || headers.has('cache-control')) return;
+    if (options.identity === 'ignore' || (options.identity === 'key' && !hasCredentials(request))) {
+      response.setHeader('Cache-Control', options.cacheControl);
+    }
+  }
+
+  #warnAbout({ headers }: Head): void {
+    const { warnings, response } = this.#given;
+    if (headers.has('content-encoding') && !this.#hadFlush && 'flush' in response) warnings.say('ONEFLIGHT_HTTP_COMPRESSION_INSIDE');
+    const isLimited = (name: string): boolean => name.startsWith('ratelimit') || name.startsWith('x-ratelimit');
+    if ([...headers.keys()].some((name) => isLimited(name) && !this.#before.has(name))) warnings.say('ONEFLIGHT_HTTP_RATE_LIMIT_INSIDE');
+  }
+
+  /** A body that is not as long as its own head says was broken off somewhere (RFC 9112 section 8). */
+  #isIncomplete({ headers, status }: Head): boolean {
+    const said = headers.get('content-length');
+    if (said === undefined || this.#given.request.method === 'HEAD' || status === 204) return false;
+    return Number(said) !== this.#bodyBytes;
+  }
+
+  #answer(head: Head & { readonly message: string | undefined }): Answer {
+    const { request, options } = this.#given;
+    const body = head.status === 204 ? Buffer.alloc(0) : this.#body();
+    const vary = dependenciesOf(head, this.#before);
+    const headers = [...this.#sharedHeaders()];
+    const needsTag = options.etag !== false && head.status === 200 && request.method !== 'HEAD' && !head.headers.has('etag');
+    if (needsTag) headers.push(['etag', entityTag(body, options.etag)]);
+    return {
+      status: head.status,
+      message: head.message,
+      headers,
+      removed: removedHeaders(this.#before, head.headers),
+      body,
+      length: request.method === 'HEAD' ? lengthOf(head) : body.byteLength,
+      vary,
+      variant: variantOf(request, vary),
+    };
+  }
+
+  #sharedHeaders() {
+    return this.#head === undefined ? [] : sharedHeaders(this.#before, this.#head.headers);
+  }
+
+  #body(): Buffer {
+    return this.#chunks.length === 1 ? (this.#chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(this.#chunks);
+  }
+}
+
+function lengthOf({ headers }: Head): number | undefined {
+  const said = headers.get('content-length');
+  return typeof said === 'string' && /^\d{1,15}$/.test(said) ? Number(said) : undefined;
+}
+
+function asBytes(chunk: unknown, encoding: unknown): Buffer | undefined {
+  if (typeof chunk === 'string') return Buffer.from(chunk, typeof encoding === 'string' && Buffer.isEncoding(encoding) ? encoding : 'utf8');
+  return chunk instanceof Uint8Array ? Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength) : undefined;
+}

@@ -1,0 +1,61 @@
+import { channel } from 'node:diagnostics_channel';
+
+import type { OwnBusiness, UnshareableReason } from './shareable.js';
+
+/** Why a request was not collapsed. */
+export type HttpBypassReason = OwnBusiness | 'credentials' | 'hit_for_miss' | 'method' | 'nested' | 'skip';
+
+/** Why a request that waited had to run its handler all the same. */
+export type UnservedReason = 'error' | 'timeout' | 'vary';
+
+/** What happens in one `collapse()`; published on the diagnostics channel `oneflight:http`. No key appears. */
+export type HttpEvent =
+  | { readonly type: 'bypass'; readonly reason: HttpBypassReason }
+  | { readonly type: 'unshareable'; readonly reason: UnshareableReason }
+  | { readonly type: 'unserved'; readonly reason: UnservedReason }
+  /** An answer from another replica that was malformed, too large, or for another key. */
+  | { readonly type: 'refused' };
+
+/** What one `collapse()` did since it was made, and what it holds now. Plain numbers. */
+export interface CollapseStats {
+  /** Requests that asked the collapser. */
+  readonly collapsed: number;
+  /** Of these, those answered with another one's answer. */
+  readonly replayed: number;
+  readonly bypassed: Readonly<Partial<Record<HttpBypassReason, number>>>;
+  readonly unshareable: Readonly<Partial<Record<UnshareableReason, number>>>;
+  readonly unserved: Readonly<Partial<Record<UnservedReason, number>>>;
+  readonly refused: number;
+  /** Now: keys whose requests are not collapsed for a while, answers being copied, and the bytes that were copied of them. */
+  readonly hitForMissKeys: number;
+  readonly capturing: number;
+  readonly capturedBytes: number;
+  /** Now: keys of which a GET waits or runs, so that a HEAD may follow it. */
+  readonly getKeys: number;
+}
+
+/** Counts, and tells those who listen; costs about nothing when nobody does. */
+export class Tally {
+  readonly #collapser: string;
+  readonly #channel = channel('oneflight:http');
+  readonly bypassed: Partial<Record<HttpBypassReason, number>> = {};
+  readonly unshareable: Partial<Record<UnshareableReason, number>> = {};
+  readonly unserved: Partial<Record<UnservedReason, number>> = {};
+  collapsed = 0;
+  replayed = 0;
+  refused = 0;
+  capturing = 0;
+  capturedBytes = 0;
+
+  constructor(collapser: string) {
+    this.#collapser = collapser;
+  }
+
+  note(event: HttpEvent): void {
+    if (event.type === 'bypass') this.bypassed[event.reason] = (this.bypassed[event.reason] ?? 0) + 1;
+    if (event.type === 'unshareable') this.unshareable[event.reason] = (this.unshareable[event.reason] ?? 0) + 1;
+    if (event.type === 'unserved') this.unserved[event.reason] = (this.unserved[event.reason] ?? 0) + 1;
+    if (event.type === 'refused') this.refused++;
+    if (this.#channel.hasSubscribers) this.#channel.publish(Object.freeze({ collapser: this.#collapser, ...event }));
+  }
+}

@@ -1,0 +1,110 @@
+import { once } from 'node:events';
+import { Agent, createServer, type IncomingHttpHeaders, request as send, type Server } from 'node:http';
+
+import { type Collapser, createCollapser, systemClock } from '@oneflight/core';
+import { memoryHub } from '@oneflight/core/testing';
+import express, { type RequestHandler } from 'express';
+import { afterEach, expect } from 'vitest';
+
+import { collapse, type CollapseHandler, type CollapseOptions } from '../../src/index.js';
+
+const opened: { servers: Server[]; collapsers: Collapser[] } = { servers: [], collapsers: [] };
+
+afterEach(async () => {
+  for (const server of opened.servers.splice(0)) server.close().closeAllConnections();
+  await Promise.all(opened.collapsers.splice(0).map((collapser) => collapser.close({ drainMs: 0 })));
+});
+
+export interface Ask {
+  readonly method?: string;
+  readonly path?: string;
+  readonly headers?: Record<string, string>;
+  readonly signal?: AbortSignal;
+}
+
+export interface Answer {
+  readonly status: number | undefined;
+  readonly headers: IncomingHttpHeaders;
+  readonly raw: Buffer;
+  readonly body: string;
+}
+
+export interface ShopOptions {
+  /** Runs before `collapse()`. */
+  readonly before?: readonly RequestHandler[];
+  /** Runs after it, before the handler. */
+  readonly inside?: readonly RequestHandler[];
+  readonly trustProxy?: boolean;
+  /** Collapse inside each replica only. */
+  readonly alone?: boolean;
+}
+
+/** Replicas of one shop in this process, each with a server of its own. `gate` is what its handler may wait for. */
+export async function startShop(count: number, handler: RequestHandler, options?: CollapseOptions, shop: ShopOptions = {}) {
+  const hub = memoryHub({ clock: systemClock });
+  const collapsers = Array.from({ length: count }, () => createCollapser(shop.alone === true ? {} : { coordinator: hub.coordinator() }));
+  const calls: string[] = [];
+  const counted: RequestHandler = (request, response, next) => {
+    calls.push(`${request.method} ${request.originalUrl}`);
+    return handler(request, response, next);
+  };
+  const middlewares = collapsers.map((collapser) => collapse(collapser, options));
+  const servers = await Promise.all(middlewares.map((middleware) => listen(middleware, counted, shop)));
+  let open = (): void => {};
+  const gate = new Promise<void>((resolve) => (open = resolve));
+  opened.collapsers.push(...collapsers);
+  opened.servers.push(...servers);
+  const waiters = () => collapsers.reduce((sum, collapser) => sum + collapser.stats().waiters, 0);
+  return {
+    collapsers,
+    middlewares,
+    ports: servers.map(portOf),
+    calls,
+    gate,
+    open: () => open(),
+    ask: (replica: number, what: Ask) => ask(portOf(servers[replica]), what),
+    allWait: (expected: number) => expect.poll(waiters, { interval: 5, timeout: 4_000 }).toBe(expected),
+    allRun: (expected: number) => expect.poll(() => calls.length, { interval: 5, timeout: 4_000 }).toBe(expected),
+  };
+}
+
+/** Serves what a handler answers behind these middlewares. */
+async function listen(middleware: CollapseHandler, handler: RequestHandler, shop: ShopOptions): Promise<Server> {
+  const app = express();
+  if (shop.trustProxy === true) app.set('trust proxy', true);
+  app.use((request, response, next) => {
+    response.set('X-Request-Id', request.get('x-caller') ?? 'none');
+    response.set('Access-Control-Allow-Origin', request.get('origin') ?? '*');
+    next();
+  });
+  for (const before of shop.before ?? []) app.use(before);
+  app.use(middleware);
+  for (const inside of shop.inside ?? []) app.use(inside);
+  app.use(handler);
+  const server = createServer(app).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
+export function portOf(server: Server | undefined): number {
+  const address = server?.address();
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+/** All replicas have one name, as they have behind a load balancer. */
+export function ask(port: number, { method = 'GET', path = '/', headers = {}, signal }: Ask): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const options = { port, method, path, headers: { host: 'shop.example', ...headers }, agent: new Agent(), ...(signal && { signal }) };
+    const request = send({ host: '127.0.0.1', ...options }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('end', () => {
+        const raw = Buffer.concat(chunks);
+        resolve({ status: response.statusCode, headers: response.headers, raw, body: raw.toString() });
+      });
+      response.on('error', reject);
+    });
+    request.on('error', reject);
+    request.end();
+  });
+}
