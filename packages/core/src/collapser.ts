@@ -1,3 +1,5 @@
+import type { BatchLoader } from './batch.js';
+import { flightAroundBatch, isInsideBatch } from './batch-scope.js';
 import { asCoordinatorError, measured, withLimit } from './claimant.js';
 import { checkOptions, milliseconds } from './check-options.js';
 import { systemClock, systemRandom, type Clock } from './clock.js';
@@ -9,7 +11,7 @@ import { Events, type BypassReason, type EventListener, type Operation } from '.
 import { Flight } from './flight.js';
 import type { FlightHost } from './flight-host.js';
 import { Floors } from './floors.js';
-import { canonicalKey, hashKey, keyBytes, type CanonicalKey, type Key } from './key.js';
+import { canonicalKey, hashKey, keyBytes, type CanonicalKey, type Key, type KeyPart } from './key.js';
 import {
   callOptions,
   checkCollapserOptions,
@@ -30,10 +32,11 @@ import { PresenceWatch } from './presence.js';
 import { Pulse } from './pulse.js';
 import { LoadStack } from './reentrancy.js';
 import { Report } from './report.js';
+import { runMany, type ManyHost, type RunManyOptions } from './run-many.js';
 import type { CollapserStats } from './stats.js';
 import { warm, type WarmEntry, type WarmOptions, type WarmReport } from './warm.js';
 import { WATCH_CHECKS, Watchers, type WatchOptions } from './watch.js';
-import type { FlightResult, Waiter } from './waiters.js';
+import type { FlightResult, OnElection, Waiter } from './waiters.js';
 
 /** After messages were lost and arrive again, followers look for their outcomes spread over this time. */
 const RECHECK_SPREAD_MS = 50;
@@ -52,6 +55,17 @@ export interface Collapser extends AsyncDisposable {
   run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T>;
   /** As `run`, and tells how the caller came by the value. */
   flight<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<FlightResult<T>>;
+  /**
+   * Runs many keys at once. Those that this replica leads are loaded by one call of `load`; the others come from the
+   * replicas that lead them: each key is loaded once in the whole cluster. `run` of one of the keys joins, and is joined.
+   * Keys that the loader's map does not have, or has `undefined` for, are missing in the result, on every replica.
+   *
+   * Calls made inside the batch loader are not collapsed, because two batches could wait for each other. One for a key of
+   * the batch itself gets ReentrantFlightError.
+   *
+   * @throws As `run`, the first failure of a key; see `onKeyError` for the others' values. TypeError where `load` returns no Map.
+   */
+  runMany<K extends KeyPart, T>(keys: readonly K[], load: BatchLoader<K, T>, options: RunManyOptions<K, T>): Promise<Map<K, T>>;
   /**
    * Makes a collapsed version of a function: `key` maps its arguments to a key.
    *
@@ -184,6 +198,18 @@ class ProcessCollapser implements Collapser, FlightHost {
     return new Promise((resolve, reject) => this.#call(key, loader, options, (result) => resolve(typed<T>(result)), reject));
   }
 
+  async runMany<K extends KeyPart, T>(keys: readonly K[], load: BatchLoader<K, T>, options: RunManyOptions<K, T>): Promise<Map<K, T>> {
+    this.#refuseWhenClosed();
+    const host: ManyHost = {
+      clock: this.clock,
+      collapser: this,
+      gatherMs: this.link?.timings.commandTimeoutMs ?? 0,
+      call: <V>(key: Key, loader: Loader<V>, each: RunOptions<V>, onElection: OnElection) =>
+        new Promise<V>((resolve, reject) => this.#call(key, loader, each, (result) => resolve(typed<V>(result).value), reject, onElection)),
+    };
+    return runMany(host, keys, load, options);
+  }
+
   wrap<A extends unknown[], T>(fn: (...args: A) => Promise<T>, options: WrapOptions<A, T>): (...args: A) => Promise<T> {
     if (typeof fn !== 'function') throw misuse('ERR_ONEFLIGHT_LOADER', 'a function to wrap', describe(fn));
     const isFunction = (value: unknown): string | undefined =>
@@ -266,7 +292,14 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   // ---- A call -------------------------------------------------------------------------------------------------------
 
-  #call(key: Key, loader: unknown, options: object | undefined, resolve: Waiter['resolve'], reject: Waiter['reject']): void {
+  #call(
+    key: Key,
+    loader: unknown,
+    options: object | undefined,
+    resolve: Waiter['resolve'],
+    reject: Waiter['reject'],
+    onElection?: OnElection,
+  ): void {
     try {
       const call = callOptions(options, this.#defaults);
       const canonical = canonicalKey(key);
@@ -275,7 +308,7 @@ class ProcessCollapser implements Collapser, FlightHost {
       this.#refuseReentrance(canonical);
       call.signal?.throwIfAborted();
       this.report.called();
-      this.#board(canonical, { key, loader, options: call, joinedAt: this.clock.now(), resolve, reject });
+      this.#board(canonical, { key, loader, options: call, joinedAt: this.clock.now(), resolve, reject, onElection });
     } catch (error) {
       reject(error);
     }
@@ -296,6 +329,7 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   #limitReached(current: Flight | undefined, canonical: CanonicalKey): BypassReason | undefined {
     const { flightsMax, waitersPerFlightMax, keyBytesMax } = this.#limits;
+    if (isInsideBatch()) return 'inside_batch';
     if (current !== undefined) return current.waiters.size >= waitersPerFlightMax ? 'too_many_waiters' : undefined;
     if (this.#joinable.size >= flightsMax) return 'too_many_flights';
     return keyBytes(canonical) > keyBytesMax ? 'key_too_long' : undefined;
@@ -336,7 +370,8 @@ class ProcessCollapser implements Collapser, FlightHost {
     const outer = this.loads.find(
       (flight) => flight.canonical === canonical && flight.isLoading && this.#flights.get(flight.id) === flight,
     );
-    if (outer !== undefined) throw new ReentrantFlightError(outer.id);
+    const waiting = outer?.id ?? flightAroundBatch(this, canonical);
+    if (waiting !== undefined) throw new ReentrantFlightError(waiting);
   }
 
   // ---- The host of its flights --------------------------------------------------------------------------------------

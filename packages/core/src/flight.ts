@@ -205,6 +205,7 @@ export class Flight {
   #ask(claimant: Claimant, takeover: boolean): void {
     const { commandTimeoutMs } = claimant.timings;
     this.#phase = 'asking';
+    this.waiters.first()?.onElection?.('asking');
     this.#claim(claimant, takeover);
     this.#afterSilence(commandTimeoutMs / 2, () => {
       this.#claim(claimant, takeover);
@@ -244,6 +245,7 @@ export class Flight {
   #follow(claimant: Claimant, claim: Extract<Claim, { role: 'follower' }>): void {
     const { recheckMs } = claimant.timings;
     this.#phase = 'following';
+    this.waiters.first()?.onElection?.('following');
     if (this.#mark === undefined) this.#host.report.elected(this.id, 'lost', claim.flightId);
     this.#mark = Math.min(this.#mark ?? claim.min, claim.min);
     if (claim.floor >= this.#mark) this.#leave();

@@ -43,6 +43,8 @@ export { createCollapser } from './collapser.js';
 export type { Key, KeyPart } from './key.js';
 export type { CollapserOptions, Limits, LoadContext, Loader, RunOptions } from './options.js';
 export type { CollapserStats, Totals } from './stats.js';
+export type { BatchContext, BatchLoader } from './batch.js';
+export type { RunManyOptions } from './run-many.js';
 export type { WarmEntry, WarmOptions, WarmProgress, WarmReport } from './warm.js';
 export type { WatchOptions } from './watch.js';
 export type { CallOutcome, FlightResult, Source } from './waiters.js';

@@ -23,6 +23,12 @@ export interface FlightResult<T> {
   readonly ageMs: number;
 }
 
+/**
+ * Told a caller whose loader would run: `asking`, a claim is under way; `following`, somebody else loads. The loader's call
+ * or the answer end the asking too.
+ */
+export type OnElection = (state: 'asking' | 'following') => void;
+
 /** One caller waiting for a flight. */
 export interface Waiter {
   readonly key: Key;
@@ -32,6 +38,7 @@ export interface Waiter {
   /** Settles the caller's promise with a value and how it came, or an error. */
   readonly resolve: (result: FlightResult<unknown>) => void;
   readonly reject: (error: unknown) => void;
+  readonly onElection?: OnElection | undefined;
 }
 
 /** How a call ended: its value's source, or how it failed. */
@@ -76,6 +83,7 @@ export class Waiters {
 
   add(waiter: Waiter): void {
     this.#present.set(waiter, this.#listenTo(waiter));
+    if (this.#present.size > 1) waiter.onElection?.('following');
     this.#ringAt(deadline(waiter));
   }
 

@@ -1,0 +1,94 @@
+import { insideBatch } from './batch-scope.js';
+import type { FlightId } from './coordinator.js';
+import { describe, misuse } from './errors.js';
+import type { CanonicalKey, KeyPart } from './key.js';
+import type { LoadContext } from './options.js';
+
+/**
+ * Loads several keys at once: those that this replica leads. A key that is missing in the map it returns is missing in
+ * every caller's result. Keys may be settled one by one before that; what the map has for them is then ignored.
+ */
+export type BatchLoader<K extends KeyPart, T> = (
+  keys: readonly K[],
+  context: BatchContext<K, T>,
+) => ReadonlyMap<K, T> | PromiseLike<ReadonlyMap<K, T>>;
+
+/**
+ * What a batch loader is told about its run. `key` is all its keys, `flightId` the first key's, `signal` aborts when nobody
+ * waits for any of its keys any more, and there is a `fencingToken` for each key: ask `of(key)`.
+ */
+export interface BatchContext<K extends KeyPart, T> extends LoadContext {
+  /** Answers everybody who waits for this key, now. @throws TypeError for a key that is not of this batch. */
+  settle(key: K, value: T): void;
+  /** Fails everybody who waits for this key, now, and nobody else. @throws TypeError for a key that is not of this batch. */
+  fail(key: K, error: unknown): void;
+  /** One key's own context. @throws TypeError for a key that is not of this batch. */
+  of(key: K): LoadContext;
+}
+
+/** One key of a batch: its flight's load waits for `resolve` or `reject`. */
+export interface BatchItem<K extends KeyPart, T> {
+  readonly key: K;
+  readonly canonical: CanonicalKey;
+  readonly context: LoadContext;
+  resolve(value: T | undefined): void;
+  reject(error: unknown): void;
+}
+
+/** Runs a batch loader once for these keys, and ends the load of each. Never rejects. */
+export async function loadBatch<K extends KeyPart, T>(
+  collapser: object,
+  load: BatchLoader<K, T>,
+  items: readonly BatchItem<K, T>[],
+): Promise<void> {
+  const [first] = items;
+  if (first === undefined) return;
+  const byKey = new Map(items.map((item) => [item.key, item]));
+  const flights = new Map<CanonicalKey, FlightId>(items.map((item) => [item.canonical, item.context.flightId]));
+  try {
+    const values = await insideBatch({ collapser, flights }, () => load([...byKey.keys()], contextOf(first, byKey)));
+    if (typeof values?.get !== 'function')
+      throw misuse('ERR_ONEFLIGHT_LOADER', 'a batch loader that returns a Map from key to value', describe(values));
+    for (const { key, resolve } of items) resolve(values.get(key));
+  } catch (error) {
+    for (const { reject } of items) reject(error);
+  }
+}
+
+function contextOf<K extends KeyPart, T>(first: BatchItem<K, T>, items: ReadonlyMap<K, BatchItem<K, T>>): BatchContext<K, T> {
+  let together: AbortSignal | undefined;
+  const item = (key: K): BatchItem<K, T> => {
+    const found = items.get(key);
+    if (found === undefined) throw misuse('ERR_ONEFLIGHT_KEY', 'a key of this batch', describe(key));
+    return found;
+  };
+  return {
+    key: [...items.keys()],
+    flightId: first.context.flightId,
+    fencingToken: undefined,
+    get signal() {
+      together ??= allAborted(Array.from(items.values(), ({ context }) => context.signal));
+      return together;
+    },
+    unshareable() {
+      for (const { context } of items.values()) context.unshareable();
+    },
+    settle: (key, value) => item(key).resolve(value),
+    fail: (key, error) => item(key).reject(error),
+    of: (key) => item(key).context,
+  };
+}
+
+/** Aborts when the last of them does, with its reason. */
+function allAborted(signals: readonly AbortSignal[]): AbortSignal {
+  const all = new AbortController();
+  let left = signals.length;
+  const onAbort = (signal: AbortSignal): void => {
+    if (--left === 0) all.abort(signal.reason);
+  };
+  for (const signal of signals) {
+    if (signal.aborted) onAbort(signal);
+    else signal.addEventListener('abort', () => onAbort(signal), { once: true });
+  }
+  return all.signal;
+}
