@@ -152,7 +152,7 @@ function lines(text: Reply): string[] {
 }
 
 function list(reply: Reply | undefined): readonly Reply[] {
-  return Array.isArray(reply) ? reply : [];
+  return typeof reply === 'object' && reply !== null ? reply : [];
 }
 
 function unknownNode(): never {

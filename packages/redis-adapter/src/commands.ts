@@ -1,19 +1,26 @@
 import { CoordinatorError } from '@oneflight/core';
+import { type Client, isCluster } from './clients.js';
 import { type Connection, ignore } from './connection.js';
+import { type Argument, dispatch, onEachServer, type Sending } from './dispatch.js';
 import { isScriptMissing, toCoordinatorError } from './failures.js';
 
 /**
- * Sends commands and scripts. Those of one tick share one write, and none waits for the reply to another. Every promise
- * rejects with a CoordinatorError whose cause is what ioredis said.
+ * Sends commands and scripts. Those of one tick share one write per server, and none waits for the reply to another.
+ * Every promise rejects with a CoordinatorError whose cause is what ioredis said.
  */
 export class Commands {
-  readonly #connection: Connection;
-  #batch: Queued[] = [];
+  readonly #connection: Connection<Client>;
+  #batch: Sending[] = [];
 
   /** The scripts are loaded at each connect, so that the first claim is as fast as the others. */
-  constructor(connection: Connection, scripts: readonly { readonly lua: string }[]) {
+  constructor(connection: Connection<Client>, scripts: readonly { readonly lua: string }[]) {
     this.#connection = connection;
-    connection.redis.on('ready', () => this.#load(scripts));
+    onEachServer(connection.redis, (server) => {
+      const pipeline = server.pipeline();
+      for (const { lua } of scripts) pipeline.script('LOAD', lua);
+      // Where loading is refused or fails, the first call of each script falls back to EVAL, which loads it too.
+      pipeline.exec().catch(ignore);
+    });
   }
 
   /** Runs a script by its SHA-1, or in full where the server does not know it. */
@@ -22,44 +29,52 @@ export class Commands {
     keys: Values<K, string>,
     args: Values<A, string | number | Buffer>,
   ): Promise<unknown> {
-    const rest = [script.keys.length, ...script.keys.map((name) => keys[name]), ...script.args.map((name) => args[name])];
+    const names = script.keys.map((name) => keys[name]);
+    const rest = [names.length, ...names, ...script.args.map((name) => args[name])];
+    const [key = ''] = names;
     try {
-      return await this.call('evalsha', [script.sha1, ...rest]);
+      return await this.call('evalsha', [script.sha1, ...rest], key);
     } catch (error) {
       if (!(error instanceof CoordinatorError) || !isScriptMissing(error.cause)) throw error;
-      return await this.call('eval', [script.lua, ...rest]);
+      return await this.call('eval', [script.lua, ...rest], key);
     }
   }
 
-  /** Sends one command and gives its reply with bulk strings as Buffers. */
-  async call(name: string, args: readonly Argument[]): Promise<unknown> {
-    if (!this.#connection.gate.isOpen) await this.#connection.gate.pass();
+  /** Sends one command to the server that has `key` and gives its reply with bulk strings as Buffers. */
+  async call(name: string, args: readonly Argument[], key: string): Promise<unknown> {
+    await this.#mayPass();
     return await new Promise((resolve, reject) => {
-      this.#batch.push({ name, args, resolve, reject });
+      this.#batch.push({ name, args, key, resolve, reject: (error) => reject(toCoordinatorError(error)) });
       if (this.#batch.length === 1) setImmediate(() => this.#flush());
     });
+  }
+
+  /** Sends one command to every server and gives all replies: on Cluster each of them knows its own subscribers only. */
+  async callEach(name: string, args: readonly Argument[]): Promise<readonly unknown[]> {
+    const { redis } = this.#connection;
+    if (!isCluster(redis)) return [await this.call(name, args, '')];
+    await this.#mayPass();
+    try {
+      return await Promise.all(redis.nodes('all').map((node) => node.callBuffer(name, [...args])));
+    } catch (error) {
+      throw toCoordinatorError(error);
+    }
+  }
+
+  async #mayPass(): Promise<void> {
+    if (!this.#connection.gate.isOpen) await this.#connection.gate.pass();
   }
 
   #flush(): void {
     const batch = this.#batch;
     this.#batch = [];
-    if (this.#connection.redis.status !== 'ready') {
-      const error = new CoordinatorError('unavailable', 'the connection to Redis was lost before the command was sent');
-      for (const { reject } of batch) reject(error);
+    const { redis } = this.#connection;
+    if (redis.status === 'ready') {
+      dispatch(redis, batch);
       return;
     }
-    const pipeline = this.#connection.redis.pipeline();
-    for (const { name, args, resolve, reject } of batch) {
-      pipeline.callBuffer(name, [...args], (error, reply) => (error ? reject(toCoordinatorError(error)) : resolve(reply)));
-    }
-    pipeline.exec().catch(ignore);
-  }
-
-  /** Where loading is refused or fails, the first call of each script falls back to EVAL, which loads it too. */
-  #load(scripts: readonly { readonly lua: string }[]): void {
-    const pipeline = this.#connection.redis.pipeline();
-    for (const { lua } of scripts) pipeline.script('LOAD', lua);
-    pipeline.exec().catch(ignore);
+    const error = new CoordinatorError('unavailable', 'the connection to Redis was lost before the command was sent');
+    for (const { reject } of batch) reject(error);
   }
 }
 
@@ -71,12 +86,4 @@ export interface Script<K extends string, A extends string> {
   readonly lua: string;
 }
 
-type Argument = string | number | Buffer;
 type Values<N extends string, V> = Readonly<Record<NoInfer<N>, V>>;
-
-interface Queued {
-  readonly name: string;
-  readonly args: readonly Argument[];
-  readonly resolve: (reply: unknown) => void;
-  readonly reject: (error: CoordinatorError) => void;
-}

@@ -1,22 +1,31 @@
-import type { Redis, RedisOptions } from 'ioredis';
+import { DISCONNECT_TIMEOUT_MS, RETRY_MS_MAX } from './clients.js';
 import { Gate, type Patience } from './gate.js';
 
+/** What a Redis and a Cluster of ioredis have in common. */
+export interface Connectable {
+  readonly status: string;
+  on(event: string, listener: (argument?: unknown) => void): unknown;
+  once(event: string, listener: () => void): unknown;
+  connect(): Promise<unknown>;
+  disconnect(): void;
+}
+
 /**
- * One connection of our own, with the user's address and credentials and with settings that fail fast and reconnect for
- * ever. Connecting begins at once; nothing is thrown when the server is away, the gate says so.
+ * One client of our own, which fails fast and reconnects for ever. Connecting begins at once; nothing is thrown when the
+ * server is away, the gate says so.
  */
-export class Connection {
-  readonly redis: Redis;
+export class Connection<C extends Connectable> {
+  readonly redis: C;
   readonly gate: Gate;
   #lastError: unknown;
   #revival: NodeJS.Timeout | undefined;
   #closed = false;
 
-  constructor(template: Redis, what: string, patience: Patience, overrides: RedisOptions = {}) {
-    this.redis = template.duplicate({ ...OWN_SETTINGS, ...overrides });
+  constructor(client: C, what: string, patience: Patience) {
+    this.redis = client;
     this.gate = new Gate(what, patience);
     // Without a listener ioredis writes to the console; the gate reports what matters to those who ask.
-    this.redis.on('error', (error: unknown) => {
+    this.redis.on('error', (error) => {
       this.#lastError = error;
     });
     this.redis.on('ready', () => this.#ready());
@@ -73,38 +82,3 @@ export class Connection {
 
 /** For promises whose failure somebody else reports. */
 export function ignore(): void {}
-
-/** How long one attempt to connect may take. */
-export const CONNECT_TIMEOUT_MS = 1_000;
-const RETRY_MS_MAX = 2_000;
-const DISCONNECT_TIMEOUT_MS = 200;
-
-/**
- * What we need to be so whatever the user's client says: nothing is queued for a server that is away or sent twice
- * behind our back, a silent link is found, replies have one shape, names arrive as we wrote them.
- */
-const OWN_SETTINGS: RedisOptions = Object.freeze({
-  lazyConnect: true,
-  connectTimeout: CONNECT_TIMEOUT_MS,
-  disconnectTimeout: DISCONNECT_TIMEOUT_MS,
-  maxRetriesPerRequest: 0,
-  enableOfflineQueue: false,
-  // Resubscribed by the subscriber, which has to know when the server has acknowledged it.
-  autoResubscribe: false,
-  // Commands of one tick share a write through our own batches: ioredis holds a batch back until the one before it is answered.
-  enableAutoPipelining: false,
-  keyPrefix: '',
-  readOnly: false,
-  monitor: false,
-  replyMapping: 'legacy' as const,
-  showFriendlyErrorStack: false,
-  retryStrategy: retryDelayMs,
-  sentinelRetryStrategy: retryDelayMs,
-  // After a failover the old master answers READONLY: look for the new one.
-  reconnectOnError: (error: Error) => (error.message.startsWith('READONLY') ? 1 : false),
-});
-
-/** Doubles from 50 ms to 2 s, with half of it random so that replicas do not come back together. */
-function retryDelayMs(attempt: number): number {
-  return Math.round(Math.min(RETRY_MS_MAX, 50 * 2 ** (attempt - 1)) * (0.5 + Math.random() / 2));
-}

@@ -21,7 +21,7 @@ import { EarlyOutcomes } from './early-outcomes.js';
 import { type Flight, Frames } from './frames.js';
 import { parseMessage } from './message.js';
 import type { ResolvedOptions } from './options.js';
-import { readClaim, readFloor, readReleased, readRenewal, readSettlement, readSubscribers, type StoredFrame } from './replies.js';
+import { readClaim, readFloor, readReleased, readRenewal, readSettlement, type StoredFrame } from './replies.js';
 import { claim, invalidate, release, renew, settle } from './scripts/generated.js';
 import { inboxOf, type KeyNames } from './scripts/keys.js';
 import type { Session } from './session.js';
@@ -69,7 +69,14 @@ export class RedisLink implements CoordinatorLink {
     return await this.#early.during(request.id, () => this.#ask(request));
   }
 
-  async #ask({ key, id, min, floor, takeover }: ClaimRequest): Promise<Claim> {
+  async #ask({ takeover, ...request }: ClaimRequest): Promise<Claim> {
+    if (!this.#session.isCluster) return await this.#claim(request, takeover ? THIS_SERVER_DECIDES : NO_TAKEOVER);
+    const first = await this.#claim(request, NO_TAKEOVER);
+    if (!takeover || first.role !== 'follower' || !(await this.#isGone(first.flightId))) return first;
+    return await this.#claim(request, inboxOf(first.flightId));
+  }
+
+  async #claim({ key, id, min, floor }: Omit<ClaimRequest, 'takeover'>, takeover: string): Promise<Claim> {
     const { leaseMs, recheckMs } = this.#options;
     const reply = await this.#session.commands.run(
       claim,
@@ -83,7 +90,7 @@ export class RedisLink implements CoordinatorLink {
         id,
         min,
         seen: floor,
-        takeover: takeover ? 1 : 0,
+        takeover,
         leaseMs,
         stateMs: 2 * leaseMs,
         floorMs: FLOOR_MS,
@@ -100,6 +107,12 @@ export class RedisLink implements CoordinatorLink {
     if (outcome.kind !== 'rejected') return { role: 'settled', outcome, fencingToken, floor };
     this.#replica.receive(outcome);
     return { role: 'settled', outcome: UNTRAVELABLE, fencingToken, floor };
+  }
+
+  /** On Cluster a script sees one node's subscribers, so the claimer looks itself, and says whom it found to be gone. */
+  async #isGone(leader: FlightId): Promise<boolean> {
+    const subscribers = await this.#session.subscribers([inboxOf(leader), this.inbox]);
+    return subscribers.get(inboxOf(leader)) === 0 && subscribers.get(this.inbox) !== 0;
   }
 
   async renew({ key, id, token }: HolderRequest): Promise<Renewal> {
@@ -125,9 +138,10 @@ export class RedisLink implements CoordinatorLink {
     const payload = this.#names.payload(key, id);
     if (sealed !== undefined) {
       // If it is refused, the script finds nothing there and says that the outcome cannot travel.
-      this.#session.commands.call('set', [payload, sealed.bytes, 'PX', retainMs]).catch(ignore);
+      this.#session.commands.call('set', [payload, sealed.bytes, 'PX', retainMs], payload).catch(ignore);
     }
-    const isInline = sealed !== undefined && sealed.opensAtOnce && sealed.bodyBytes <= inlineBytesMax;
+    const inlineMax = this.#session.isCluster ? Math.min(inlineBytesMax, CLUSTER_INLINE_BYTES_MAX) : inlineBytesMax;
+    const isInline = sealed !== undefined && sealed.opensAtOnce && sealed.bodyBytes <= inlineMax;
     const reply = await this.#session.commands.run(
       settle,
       {
@@ -145,6 +159,7 @@ export class RedisLink implements CoordinatorLink {
         retainMs,
         recoveryMs: Math.min(retainMs, recoveryMs(this.timings)),
         inlineMax: isInline ? sealed.bytes.length : bare.length,
+        hearsAll: this.#session.isCluster ? 0 : 1,
       },
     );
     return readSettlement(reply);
@@ -155,7 +170,7 @@ export class RedisLink implements CoordinatorLink {
     const reply = await this.#session.commands.run(
       release,
       { lease: this.#names.lease(key), state: this.#names.state(key), waiters: this.#names.waiters(key) },
-      { key, id, failed: failed ? 1 : 0, stateMs: 2 * this.#options.leaseMs },
+      { key, id, failed: failed ? 1 : 0, stateMs: 2 * this.#options.leaseMs, hearsAll: this.#session.isCluster ? 0 : 1 },
     );
     readReleased(reply);
   }
@@ -170,12 +185,12 @@ export class RedisLink implements CoordinatorLink {
     return readFloor(reply);
   }
 
-  /** One command for all of them, however many flights they lead. */
+  /** One command per server for all of them, however many flights they lead. */
   async absent(leaders: readonly FlightId[]): Promise<readonly boolean[]> {
     this.#checkOpen();
     if (leaders.length === 0) return [];
     const inboxes = [...new Set(leaders.map(inboxOf))];
-    const subscribers = readSubscribers(await this.#session.commands.call('pubsub', ['NUMSUB', ...inboxes]));
+    const subscribers = await this.#session.subscribers(inboxes);
     return leaders.map((id) => subscribers.get(inboxOf(id)) === 0);
   }
 
@@ -209,6 +224,10 @@ export class RedisLink implements CoordinatorLink {
 
 /** Longer than any load may run: what was begun before an invalidation finds its floor when it ends. */
 const FLOOR_MS = 600_000;
+/** Every node of a cluster carries every message: an outcome only travels inline where the notice would be as long. */
+const CLUSTER_INLINE_BYTES_MAX = 256;
+const NO_TAKEOVER = '0';
+const THIS_SERVER_DECIDES = '1';
 const UNTRAVELABLE = Object.freeze({ kind: 'unshareable', why: 'untravelable' } as const);
 
 /** The longest recheck of a waiter that the server does not know, with its jitter, and the longest that its claim may take. */

@@ -42,13 +42,7 @@ const SEQUENCES = /^[\w.:-]+(?:,[\w.:-]+)*$/;
 /** Tokens are microseconds of the server's clock. One that is ahead by more would move every later token of its key there. */
 const AHEAD_US_MAX = 30 * 86_400_000_000;
 
-function settled(
-  channel: string,
-  key: string,
-  fields: readonly string[],
-  frame: Buffer,
-  frames: Pick<Frames, 'open'>,
-): readonly Message[] {
+function settled(channel: string, key: string, fields: readonly string[], frame: Buffer, frames: Pick<Frames, 'open'>): readonly Message[] {
   const [token = '', sequences = '', ...others] = fields;
   if (others.length > 0 || !isToken(token) || !SEQUENCES.test(sequences)) return [rejected('malformed')];
   const [ids, fencingToken] = [idsOf(channel, sequences), Number(token)];

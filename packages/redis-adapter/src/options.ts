@@ -1,15 +1,15 @@
 import { checkOptions, describe, misuse, type OptionCheck } from '@oneflight/core';
 import type { KeyObject } from 'node:crypto';
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import { checkCompress, compressBytesMin } from './compression.js';
 import { FRAME_OVERHEAD_BYTES_MAX } from './frame.js';
 import { checkSecret, secretKeys } from './signing.js';
 
 /**
- * An ioredis client, or a function that makes one. It is only read: its settings are copied into connections of our
- * own. A client that the function makes is disconnected once its settings were read.
+ * An ioredis client, single or Cluster, or a function that makes one. It is only read: its settings are copied into
+ * connections of our own. A client that the function makes is disconnected once its settings were read.
  */
-export type RedisLike = Redis | (() => Redis);
+export type RedisLike = Redis | Cluster | (() => Redis | Cluster);
 
 /** How a {@link redisCoordinator} works. Durations are whole milliseconds. */
 export interface RedisCoordinatorOptions {
@@ -94,14 +94,13 @@ export function resolveOptions(options: RedisCoordinatorOptions): ResolvedOption
  *
  * @throws TypeError ERR_ONEFLIGHT_OPTION
  */
-export function checkClient(client: unknown, what: string): Redis {
-  if (isClient(client) && !client.isCluster) return client;
-  const got = isClient(client) ? 'an ioredis Cluster, which is not supported yet' : describe(client);
-  throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be ${CLIENT}`, got);
+export function checkClient(client: unknown, what: string): Redis | Cluster {
+  if (isClient(client)) return client;
+  throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be ${CLIENT}`, describe(client));
 }
 
 const OWNER = 'redisCoordinator';
-const CLIENT = 'an ioredis Redis (standalone or Sentinel) or a function that returns one';
+const CLIENT = 'an ioredis Redis (standalone or Sentinel), a Cluster, or a function that returns one';
 /** A day: longer leases or rechecks are a mistake in units. */
 const DURATION_MS_MAX = 86_400_000;
 /** Redis' longest string, less what the frame adds. */
@@ -133,7 +132,7 @@ function integer(min: number, max: number): OptionCheck {
       : `a whole number from ${min} to ${max}`;
 }
 
-function isClient(value: unknown): value is Redis {
+function isClient(value: unknown): value is Redis | Cluster {
   return typeof value === 'object' && value !== null && 'duplicate' in value && typeof value.duplicate === 'function' && 'options' in value;
 }
 

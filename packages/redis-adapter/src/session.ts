@@ -1,7 +1,9 @@
 import type { Redis } from 'ioredis';
+import { type Client, commandingClient, CONNECT_TIMEOUT_MS, isCluster, listeningClient } from './clients.js';
 import { Commands } from './commands.js';
-import { Connection, CONNECT_TIMEOUT_MS } from './connection.js';
+import { Connection } from './connection.js';
 import { checkClient, type RedisLike, type ResolvedOptions } from './options.js';
+import { readSubscribers } from './replies.js';
 import { claim, invalidate, release, renew, settle } from './scripts/generated.js';
 import { Subscriber } from './subscriber.js';
 
@@ -9,20 +11,22 @@ import { Subscriber } from './subscriber.js';
 export class Session {
   readonly commands: Commands;
   readonly subscriber: Subscriber;
-  readonly #connections: readonly [commanding: Connection, listening: Connection];
+  /** On Cluster a script sees the subscribers of its own node only, and every message goes to every node. */
+  readonly isCluster: boolean;
+  readonly #connections: readonly [commanding: Connection<Client>, listening: Connection<Redis>];
 
   constructor({ redis, commandTimeoutMs }: ResolvedOptions) {
     const patience = { firstMs: Math.max(CONNECT_TIMEOUT_MS, commandTimeoutMs), againMs: commandTimeoutMs };
     // Runs only while a reply is due, so it does not end an idle connection.
     const socketTimeout = Math.max(SILENCE_MS_MAX, 2 * commandTimeoutMs);
-    const [commanding, listening] = withTemplate(
-      redis,
-      (template) =>
-        [
-          new Connection(template, 'Redis', patience, { socketTimeout, commandTimeout: LATE_REPLY_FACTOR * commandTimeoutMs }),
-          new Connection(template, 'the subscriber connection to Redis', patience, { socketTimeout }),
-        ] as const,
-    );
+    const [commanding, listening] = withTemplate(redis, (template) => {
+      const client = commandingClient(template, { socketTimeout, commandTimeout: LATE_REPLY_FACTOR * commandTimeoutMs });
+      return [
+        new Connection(client, 'Redis', patience),
+        new Connection(listeningClient(template, client, { socketTimeout }), 'the subscriber connection to Redis', patience),
+      ] as const;
+    });
+    this.isCluster = isCluster(commanding.redis);
     this.commands = new Commands(commanding, [claim, invalidate, release, renew, settle]);
     this.subscriber = new Subscriber(listening, patience);
     this.#connections = [commanding, listening];
@@ -31,6 +35,15 @@ export class Session {
   /** Resolves when commands can be sent, or are known to have nowhere to go. */
   async opened(): Promise<void> {
     await this.#connections[0].gate.settled();
+  }
+
+  /** How many subscribers each channel has, on all servers together. */
+  async subscribers(channels: readonly string[]): Promise<Map<string, number>> {
+    const totals = new Map<string, number>();
+    for (const reply of await this.commands.callEach('pubsub', ['NUMSUB', ...channels])) {
+      for (const [channel, count] of readSubscribers(reply)) totals.set(channel, (totals.get(channel) ?? 0) + count);
+    }
+    return totals;
   }
 
   async close(): Promise<void> {
@@ -48,7 +61,7 @@ const SILENCE_MS_MAX = 2_000;
 const LATE_REPLY_FACTOR = 8;
 
 /** A client that was made for us is ours to end; the user's own is left as it is. */
-function withTemplate<T>(redis: RedisLike, use: (template: Redis) => T): T {
+function withTemplate<T>(redis: RedisLike, use: (template: Client) => T): T {
   if (typeof redis !== 'function') return use(redis);
   const made = checkClient(redis(), 'what the redis function returns');
   made.on('error', () => {});

@@ -1,3 +1,4 @@
+import type { Redis } from 'ioredis';
 import { type Connection, ignore } from './connection.js';
 import { Gate, type Patience } from './gate.js';
 
@@ -6,14 +7,14 @@ import { Gate, type Patience } from './gate.js';
  * tells each listener when it went deaf and when the server has acknowledged that it hears again.
  */
 export class Subscriber {
-  readonly #connection: Connection;
+  readonly #connection: Connection<Redis>;
   readonly #patience: Patience;
   readonly #subscriptions = new Set<Subscription>();
   readonly #heartbeat: NodeJS.Timeout;
   /** Counts connections, so that an acknowledgement which belongs to an earlier one is not believed. */
   #epoch = 0;
 
-  constructor(connection: Connection, patience: Patience) {
+  constructor(connection: Connection<Redis>, patience: Patience) {
     this.#connection = connection;
     this.#patience = patience;
     const { redis } = connection;

@@ -8,7 +8,8 @@
 -- ARGV[1] id         `inbox#sequence`, chosen by the claimer
 -- ARGV[2] min        the lowest token that may answer it; 0 when it asks for the first time
 -- ARGV[3] seen       the highest floor that the claimer knows
--- ARGV[4] takeover   1: the leader's process was seen to be gone
+-- ARGV[4] takeover   the leader's process was seen to be gone: 0 nobody says so, 1 this server may decide,
+--                    else the inbox that the claimer found without a subscriber on any server
 -- ARGV[5] lease_ms
 -- ARGV[6] state_ms   how long the state lives after a claim, at least
 -- ARGV[7] floor_ms   how long a floor is remembered, at least
@@ -43,8 +44,10 @@ end
 
 -- PUBSUB sees this server only, which is all there is on standalone and Sentinel. Where it may not be asked nobody is gone.
 local function is_gone(holder)
-  if takeover ~= '1' then return false end
-  local subscribers = redis.pcall('PUBSUB', 'NUMSUB', string.match(holder, '^[^#]*'), string.match(id, '^[^#]*'))
+  if takeover == '0' then return false end
+  local inbox = string.match(holder, '^[^#]*')
+  if takeover ~= '1' then return takeover == inbox end
+  local subscribers = redis.pcall('PUBSUB', 'NUMSUB', inbox, string.match(id, '^[^#]*'))
   return not subscribers.err and tonumber(subscribers[2]) == 0 and tonumber(subscribers[4]) > 0
 end
 

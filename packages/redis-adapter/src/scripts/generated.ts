@@ -4,7 +4,7 @@ export const claim = {
   name: 'claim',
   keys: ['lease', 'state', 'waiters', 'outcome'],
   args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs'],
-  sha1: '594a363b5dc1f6c33b206c264f51be1f4f42ad93',
+  sha1: 'f1ea3353fc86032077bad410b27c6148b231d01d',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -24,8 +24,10 @@ local function integer(number)
   return string.format('%.0f', number)
 end
 local function is_gone(holder)
-  if takeover ~= '1' then return false end
-  local subscribers = redis.pcall('PUBSUB', 'NUMSUB', string.match(holder, '^[^#]*'), string.match(id, '^[^#]*'))
+  if takeover == '0' then return false end
+  local inbox = string.match(holder, '^[^#]*')
+  if takeover ~= '1' then return takeover == inbox end
+  local subscribers = redis.pcall('PUBSUB', 'NUMSUB', inbox, string.match(id, '^[^#]*'))
   return not subscribers.err and tonumber(subscribers[2]) == 0 and tonumber(subscribers[4]) > 0
 end
 local stored = redis.call('HMGET', state, 'n', 'fl', 'f', 't', 'a')
@@ -111,8 +113,8 @@ return {'invalidated', token}`,
 export const release = {
   name: 'release',
   keys: ['lease', 'state', 'waiters'],
-  args: ['key', 'id', 'failed', 'stateMs'],
-  sha1: 'e3eee7b3461fd14027b5dc222bcf76c395897e06',
+  args: ['key', 'id', 'failed', 'stateMs', 'hearsAll'],
+  sha1: '575dc90460ee28a8a67e97aec9598062890eb638',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -120,6 +122,7 @@ local key = ARGV[1]
 local id = ARGV[2]
 local failed = ARGV[3]
 local state_ms = tonumber(ARGV[4])
+local hears_all = ARGV[5]
 redis.call('HDEL', waiters, id)
 if redis.call('HGET', state, 'f') == id then
   redis.call('DEL', lease)
@@ -132,7 +135,10 @@ end
 if redis.call('EXISTS', lease) == 0 then
   for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
     local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
-    if inbox and redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\\n') > 0 then break end
+    if inbox then
+      local listeners = redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\\n')
+      if listeners > 0 or hears_all == '0' then break end
+    end
   end
 end
 return {'released'}`,
@@ -161,8 +167,8 @@ return {'held', floor, redis.call('HLEN', waiters)}`,
 export const settle = {
   name: 'settle',
   keys: ['lease', 'state', 'waiters', 'outcome', 'payload'],
-  args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax'],
-  sha1: 'd7cbb201eb768f2c4b90b499aee456d99a0d1040',
+  args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll'],
+  sha1: '4058442d4c55f949d46eef9eabc0d5d859fa4365',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -175,6 +181,7 @@ local bare = ARGV[4]
 local retain_ms = ARGV[5]
 local recovery_ms = ARGV[6]
 local inline_max = tonumber(ARGV[7])
+local hears_all = ARGV[8]
 redis.call('HDEL', waiters, id)
 local frame = redis.call('GET', payload) or bare
 local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
@@ -219,7 +226,10 @@ redis.call('DEL', payload)
 if redis.call('EXISTS', lease) == 0 then
   for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
     local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
-    if inbox and redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\\n') > 0 then break end
+    if inbox then
+      local listeners = redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\\n')
+      if listeners > 0 or hears_all == '0' then break end
+    end
   end
 end
 return {(owns and stored[3] == token) and 'settled' or 'detached', floor}`,

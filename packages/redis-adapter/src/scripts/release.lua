@@ -7,6 +7,7 @@
 -- ARGV[2] id
 -- ARGV[3] failed     1: the load failed with an error that is not shared
 -- ARGV[4] state_ms   how long the state lives after a failure, at least
+-- ARGV[5] hears_all  1: PUBLISH says whether anybody listens; 0: on Cluster it counts this node's only
 --
 -- Returns
 --   {'released'}
@@ -18,6 +19,7 @@ local key = ARGV[1]
 local id = ARGV[2]
 local failed = ARGV[3]
 local state_ms = tonumber(ARGV[4])
+local hears_all = ARGV[5]
 
 redis.call('HDEL', waiters, id)
 
@@ -34,7 +36,10 @@ end
 if redis.call('EXISTS', lease) == 0 then
   for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
     local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
-    if inbox and redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\n') > 0 then break end
+    if inbox then
+      local listeners = redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\n')
+      if listeners > 0 or hears_all == '0' then break end
+    end
   end
 end
 

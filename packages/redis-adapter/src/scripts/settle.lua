@@ -13,6 +13,7 @@
 -- ARGV[5] retain_ms
 -- ARGV[6] recovery_ms how long the outcome is kept when nobody is registered: as long as an unknown waiter may take to ask
 -- ARGV[7] inline_max how many bytes of frame a message may carry
+-- ARGV[8] hears_all  1: PUBLISH says whether anybody listens; 0: on Cluster it counts this node's only
 --
 -- Returns
 --   {'settled', floor, or '' where it is unknown}
@@ -30,6 +31,7 @@ local bare = ARGV[4]
 local retain_ms = ARGV[5]
 local recovery_ms = ARGV[6]
 local inline_max = tonumber(ARGV[7])
+local hears_all = ARGV[8]
 
 -- First a write that needs no memory: after it a full server does not stop this script half way.
 redis.call('HDEL', waiters, id)
@@ -85,7 +87,10 @@ redis.call('DEL', payload)
 if redis.call('EXISTS', lease) == 0 then
   for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
     local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
-    if inbox and redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\n') > 0 then break end
+    if inbox then
+      local listeners = redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\n')
+      if listeners > 0 or hears_all == '0' then break end
+    end
   end
 end
 

@@ -2,9 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Coordinator } from '@oneflight/core';
 import { coordinatorContract } from '@oneflight/core/testing';
 import { startRedis, type TestServer } from '@oneflight/testkit';
-import { Redis, type RedisOptions } from 'ioredis';
+import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
+import { CrashableRedis } from '../support/crashable.js';
 
 let server: TestServer;
 let client: Redis;
@@ -26,10 +27,10 @@ for (const protocol of [2, 3] as const) {
     runner: { describe, it, expect },
     async open({ leaseMs, recheckMs }) {
       const prefix = `contract-${(clauses += 1)}`;
-      const processes = new Map<Coordinator, Process>();
+      const processes = new Map<Coordinator, CrashableRedis>();
       return {
         coordinator() {
-          const process = new Process(server, protocol);
+          const process = new CrashableRedis({ host: server.host, port: server.port, protocol, lazyConnect: true });
           const coordinator = redisCoordinator({
             redis: process,
             prefix,
@@ -54,28 +55,4 @@ for (const protocol of [2, 3] as const) {
       };
     },
   });
-}
-
-/** A client whose duplicates die with it, as all connections of a process do. */
-class Process extends Redis {
-  readonly #connections: Redis[] = [];
-
-  constructor({ port }: TestServer, protocol: 2 | 3) {
-    super({ host: '127.0.0.1', port, protocol, lazyConnect: true });
-  }
-
-  override duplicate(changes?: Partial<RedisOptions>): Redis {
-    const connection = super.duplicate(changes);
-    this.#connections.push(connection);
-    return connection;
-  }
-
-  async crash(): Promise<void> {
-    const ends = this.#connections.map((connection) => new Promise((resolve) => connection.once('end', resolve)));
-    for (const connection of this.#connections) {
-      connection.connect = () => Promise.reject(new Error('crashed'));
-      connection.disconnect();
-    }
-    await Promise.all(ends);
-  }
 }

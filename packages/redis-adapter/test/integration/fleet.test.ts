@@ -51,7 +51,11 @@ describe('8 processes', () => {
         const key = `burst-${loadMs}-${burst}`;
         const answers = await overlappingBurst(replicas, key, loadMs, 10);
         expect(answers.filter(({ error }) => error !== undefined)).toEqual([]);
-        expect({ burst, loads: await loads(key), pids: new Set(answers.map(({ load }) => load?.pid)).size }).toEqual({ burst, loads: 1, pids: 1 });
+        expect({ burst, loads: await loads(key), pids: new Set(answers.map(({ load }) => load?.pid)).size }).toEqual({
+          burst,
+          loads: 1,
+          pids: 1,
+        });
       }
     });
   });
@@ -61,7 +65,9 @@ describe('8 processes', () => {
       const summary: Record<string, string> = {};
       for (const loadMs of [1, 5, 20, 50, 200, 700]) {
         const key = `free-${loadMs}`;
-        const answers = (await Promise.all(replicas.map((replica) => replica.burst({ key, calls: 10, loadMs, at: monotonicMs() + 50 })))).flat();
+        const answers = (
+          await Promise.all(replicas.map((replica) => replica.burst({ key, calls: 10, loadMs, at: monotonicMs() + 50 })))
+        ).flat();
         expect(answers.filter(({ error }) => error !== undefined)).toEqual([]);
         expect(staleAnswers(answers)).toEqual([]);
         expect(answers.every(({ load }) => load?.running === 1)).toBe(true);
@@ -73,7 +79,9 @@ describe('8 processes', () => {
 
   it('never load a key twice at the same time in a closed loop of 8 s', async () => {
     await withFleet(8, async (replicas) => {
-      const loops = await Promise.all(replicas.map((replica) => replica.closedLoop({ key: 'loop', users: 5, durationMs: 8_000, loadMs: 10 })));
+      const loops = await Promise.all(
+        replicas.map((replica) => replica.closedLoop({ key: 'loop', users: 5, durationMs: 8_000, loadMs: 10 })),
+      );
       const calls = loops.reduce((sum, loop) => sum + loop.calls, 0);
       const count = await loads('loop');
       expect(loops.map(({ errors, overlaps }) => ({ errors, overlaps }))).toEqual(Array(8).fill({ errors: 0, overlaps: 0 }));
@@ -94,25 +102,35 @@ describe('4 replicas', () => {
   });
 
   it('load each of 2,000 keys once, with at most R + 1 scripts per flight', async () => {
-    await withFleet(4, async (replicas) => {
-      await Promise.all(replicas.map((replica) => replica.burst({ key: 'warm-up', calls: 1, loadMs: 0 })));
-      const keys = Array.from({ length: 2_000 }, (_, index) => `many-${index}`);
-      const before = await scriptsRun();
-      const at = monotonicMs() + 200;
-      const answers = (await Promise.all(replicas.map((replica) => replica.sweep({ keys, loadMs: 400, at })))).flat();
-      const scripts = (await scriptsRun()) - before;
-      const count = (await Promise.all(keys.map(loads))).reduce((sum, item) => sum + item, 0);
-      expect({ answers: answers.length, errors: answers.filter(({ error }) => error !== undefined).length, loads: count }).toEqual({ answers: 8_000, errors: 0, loads: 2_000 });
-      console.log(`2,000 keys x 4 replicas: ${count} loads, ${scripts} scripts, ${(scripts / count).toFixed(2)} per flight`);
-      expect(scripts / count).toBeLessThanOrEqual(5);
-      // Patient settings: on a slow machine rechecks would be counted, which are what a fault costs and not a flight.
-    }, { leaseMs: 60_000, recheckMs: 20_000, commandTimeoutMs: 10_000, retainMs: 60_000 });
+    await withFleet(
+      4,
+      async (replicas) => {
+        await Promise.all(replicas.map((replica) => replica.burst({ key: 'warm-up', calls: 1, loadMs: 0 })));
+        const keys = Array.from({ length: 2_000 }, (_, index) => `many-${index}`);
+        const before = await scriptsRun();
+        const at = monotonicMs() + 200;
+        const answers = (await Promise.all(replicas.map((replica) => replica.sweep({ keys, loadMs: 400, at })))).flat();
+        const scripts = (await scriptsRun()) - before;
+        const count = (await Promise.all(keys.map(loads))).reduce((sum, item) => sum + item, 0);
+        expect({ answers: answers.length, errors: answers.filter(({ error }) => error !== undefined).length, loads: count }).toEqual({
+          answers: 8_000,
+          errors: 0,
+          loads: 2_000,
+        });
+        console.log(`2,000 keys x 4 replicas: ${count} loads, ${scripts} scripts, ${(scripts / count).toFixed(2)} per flight`);
+        expect(scripts / count).toBeLessThanOrEqual(5);
+        // Patient settings: on a slow machine rechecks would be counted, which are what a fault costs and not a flight.
+      },
+      { leaseMs: 60_000, recheckMs: 20_000, commandTimeoutMs: 10_000, retainMs: 60_000 },
+    );
   });
 
   it('give the same error, by name, message, code and status, on every replica', async () => {
     await withFleet(4, async (replicas) => {
       const barrier = { key: 'barrier:failing', count: 4 };
-      const answers = (await Promise.all(replicas.map((replica) => replica.burst({ key: 'failing', calls: 3, loadMs: 5, barrier, fails: 'no such seat' })))).flat();
+      const answers = (
+        await Promise.all(replicas.map((replica) => replica.burst({ key: 'failing', calls: 3, loadMs: 5, barrier, fails: 'no such seat' })))
+      ).flat();
       const same = { name: 'RangeError', message: 'no such seat', code: 'LOAD_FAILED', status: 503 };
       expect(answers.map(({ error }) => error)).toEqual(answers.map(({ error }) => ({ ...same, remote: error?.remote })));
       expect(answers.filter(({ error }) => error?.remote === true)).toHaveLength(9);
@@ -131,7 +149,9 @@ describe('4 replicas', () => {
       const after = await issuer?.burst({ key: 'fenced', calls: 2, loadMs: 0, value: 'new' });
       // Each other replica is asked once its own subscriber has heard of it: the stats command does nothing but take its turn.
       await Promise.all(others.map((replica) => replica.stats()));
-      const elsewhere = (await Promise.all(others.map((replica) => replica.burst({ key: 'fenced', calls: 2, loadMs: 0, value: 'new' })))).flat();
+      const elsewhere = (
+        await Promise.all(others.map((replica) => replica.burst({ key: 'fenced', calls: 2, loadMs: 0, value: 'new' })))
+      ).flat();
       expect([...(after ?? []), ...elsewhere].map(({ load }) => load?.value)).toEqual(Array(8).fill('new'));
       await control.incrby('barrier:fenced', 9);
       const early = (await Promise.all(before)).flat();

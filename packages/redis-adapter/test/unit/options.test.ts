@@ -1,4 +1,4 @@
-import { Cluster, Redis } from 'ioredis';
+import { Redis } from 'ioredis';
 import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
@@ -42,7 +42,6 @@ test.each<[string, unknown, RegExp]>([
   ['no options', undefined, /expected redisCoordinator to be an object, got undefined/],
   ['no redis', {}, /expected redisCoordinator\.redis to be an ioredis Redis .* or a function that returns one, got undefined/],
   ['a URL as redis', { redis: 'redis://localhost' }, /got a string of length 17/],
-  ['a cluster', { redis: new Cluster([{ port: 1 }], { lazyConnect: true }) }, /got an ioredis Cluster, which is not supported yet/],
   ['a misspelt name', { redis, leaseMS: 1 }, /the unknown option 'leaseMS'; did you mean 'leaseMs'\?/],
   [
     'a lease of the wrong type',
@@ -65,11 +64,23 @@ test.each<[string, unknown, RegExp]>([
     { redis, inlineBytesMax: 11, payloadBytesMax: 10 },
     /inlineBytesMax to be at most payloadBytesMax \(10\)/,
   ],
-  ['a secret that is too short', { redis, secret: 'hunter2-hunter2' }, /secret to be a string of at least 16 characters.*, got a string of length 15/],
-  ['an empty list of secrets', { redis, secret: [] }, /secret to be a string .* or a list of such strings of which the first signs, got an array of length 0/],
+  [
+    'a secret that is too short',
+    { redis, secret: 'hunter2-hunter2' },
+    /secret to be a string of at least 16 characters.*, got a string of length 15/,
+  ],
+  [
+    'an empty list of secrets',
+    { redis, secret: [] },
+    /secret to be a string .* or a list of such strings of which the first signs, got an array of length 0/,
+  ],
   ['a short secret in a list', { redis, secret: ['correct horse battery', 'hunter2'] }, /got an array of length 2/],
   ['a secret that is no text', { redis, secret: Buffer.alloc(32) }, /secret to be a string/],
-  ['compression of the wrong type', { redis, compress: 6 }, /compress to be a boolean or \{ bytesMin: a whole number of bytes \}, got the number 6/],
+  [
+    'compression of the wrong type',
+    { redis, compress: 6 },
+    /compress to be a boolean or \{ bytesMin: a whole number of bytes \}, got the number 6/,
+  ],
   ['compression with a misspelt option', { redis, compress: { minBytes: 1 } }, /compress to be a boolean or/],
   ['compression from part of a byte on', { redis, compress: { bytesMin: 0.5 } }, /compress to be a boolean or/],
 ])('%s is refused', (_, options, message) => {
