@@ -33,7 +33,6 @@ export interface CheckedRun {
   /** The last moment at which something happened to the key, or a fault may have shown. */
   lastActivity(key: string): number;
   lastTrouble(): number;
-  hasHealedAll(): boolean;
 }
 
 /** The invariants. Each is checked as soon as it can be broken; the first that is ends the run. */
@@ -115,8 +114,8 @@ export class Checks {
 
   /** When its flight answered nobody any more: settled, released, or superseded by another, which is one load too many. */
   #finish(load: LoadRecord): number {
-    const closed = this.#run.history.flights.get(load.flightId)?.closed.find((seq) => seq > load.startedSeq);
-    const next = this.#run.history.loadsOf(load.key).find(({ token, grantedSeq }) => token !== undefined && grantedSeq > load.startedSeq);
+    const closed = this.#run.history.flights.get(load.flightId)?.closed.find((seq) => seq > load.grantedSeq);
+    const next = this.#run.history.loadsOf(load.key).find(({ token, grantedSeq }) => token !== undefined && grantedSeq > load.grantedSeq);
     return Math.min(closed ?? Infinity, next?.grantedSeq ?? Infinity);
   }
 
@@ -225,6 +224,10 @@ export class Checks {
       case 'settled':
         if (claim.fencingToken < request.min)
           this.fail('min', `${request.id} was answered with token ${claim.fencingToken} below its min ${request.min}`);
+        return;
+      case 'cached':
+      case 'stale':
+        this.fail('cache', `${request.id} got a stored value, which no call asked for`);
     }
   }
 

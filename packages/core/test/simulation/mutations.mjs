@@ -15,7 +15,7 @@ export const MUTATIONS = [
   },
   {
     name: 'a claim sent again does not know its own lease',
-    patches: [{ file: 'testing/memory-store.ts', find: ' ?? this.#leadAgain(request)', replace: '' }],
+    patches: [{ file: 'testing/memory-store.ts', find: 'this.#leadAgain(request) ??', replace: '' }],
   },
   {
     name: 'no recovery where the state was missing',
@@ -31,13 +31,7 @@ export const MUTATIONS = [
   },
   {
     name: 'the issuer of an invalidation does not drop its own flight',
-    patches: [
-      {
-        file: 'collapser.ts',
-        find: '    } finally {\n      this.#fence(this.#joinable.get(canonical), floor);\n    }',
-        replace: '    } finally {\n    }',
-      },
-    ],
+    patches: [{ file: 'collapser.ts', find: 'this.#fence(this.#joinableByHash.get(hash), floor);', replace: '' }],
   },
   {
     name: 'new state starts with floor 0',
@@ -63,7 +57,7 @@ export const MUTATIONS = [
   },
   {
     name: 'a claim that is answered when nobody needs it is not released',
-    patches: [{ file: 'flight.ts', find: "if (claim.role !== 'settled' && !isOwnLease) claimant.release();", replace: 'void isOwnLease;' }],
+    patches: [{ file: 'flight.ts', find: 'if (holdsSomething(claim) && !isOwnLease) claimant.release();', replace: 'void isOwnLease;' }],
   },
   {
     name: 'nobody is woken when nobody leads',

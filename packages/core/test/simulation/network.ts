@@ -1,7 +1,7 @@
 import type { Leg, Network } from '../../src/testing/index.js';
 import type { OperationRecord } from './history.js';
 import type { LegFault, Plan } from './plan.js';
-import { Random } from './random.js';
+import type { Random } from './random.js';
 import type { Owner, Timeline } from './timeline.js';
 
 /** What the network asks of, and tells, the run that it is part of. */

@@ -1,6 +1,7 @@
 import type { CoordinatorTimings } from '../../src/index.js';
 import type { Leg } from '../../src/testing/index.js';
 import { Random } from './random.js';
+import { pickScript } from './scripts.js';
 
 /** All that a seed decides before the run: who calls what when, what each loader does, and which faults come when. */
 export interface Plan {
@@ -82,9 +83,19 @@ export function makePlan(seed: number): Plan {
     keys: KEYS.slice(0, profile === 'single' ? 1 : random.whole(1, 3)),
   };
   const untilMs = profile === 'single' ? 8_000 : 10_000;
+  const { legs, events } = course(stage, profile, untilMs);
+  const actions = [...events].sort((left, right) => left.at - right.at);
+  return { ...base, untilMs, legFaults: legs, actions, random: random.fork() };
+}
+
+function course(stage: Stage, profile: Plan['profile'], untilMs: number): Faults {
+  const { random, replicas, timings } = stage;
+  if (profile === 'single' && random.chance(0.15)) {
+    const { legs, actions } = pickScript({ random, replicas, leaseMs: timings.leaseMs, key: stage.keys[0] ?? KEYS[0] });
+    return { legs, events: actions };
+  }
   const faults = profile === 'single' ? singleFault(stage) : profile === 'storm' ? storm(stage, untilMs) : NO_FAULTS;
-  const actions = [...calls(stage, profile, untilMs), ...faults.events].sort((left, right) => left.at - right.at);
-  return { ...base, untilMs, legFaults: faults.legs, actions, random: random.fork() };
+  return { legs: faults.legs, events: [...calls(stage, profile, untilMs), ...faults.events] };
 }
 
 interface Stage {

@@ -55,6 +55,8 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   readonly #keyOf = new Map<string, string>();
   /** The newest flight of a key on a replica: the one that a call joins if it starts none. */
   readonly #newest = new Map<string, string>();
+  /** Keys of which the server has gone back to a moment at which nobody led. */
+  readonly #forgetful = new Set<string>();
   readonly #unnamed = new Set<string>();
   readonly #grants = new Map<string, number>();
   readonly #activity = new Map<string, number>();
@@ -321,6 +323,9 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
       ...{ id, caller, plan, key, context, token, startedSeq, replica: replica.name, flightId: context.flightId, startedAt: this.now() },
       ...{ grantedSeq: this.#grants.get(`${key} ${token}`) ?? startedSeq, wasMadePrivate: false, end: undefined, aborted: undefined },
     };
+    // A first claim cannot tell a server that has forgotten everything that others wait: they load once more.
+    const isFresh = history.flights.get(context.flightId)?.claims.length === 1;
+    if (token !== undefined && this.#forgetful.delete(key) && isFresh) this.#blame(key);
     if (caller.flightId === undefined) this.#name(replica, key, context.flightId);
     this.#checks.loadStarted(load);
     history.loads.push(load);
@@ -540,8 +545,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
       const seq = this.history.note('server', 'is copied');
       this.#undoAfter(fault.lagMs, () => {
         forget();
-        for (const key of ['alpha', 'beta', 'gamma'])
-          if (!this.#wasLedAt(key, seq) || this.history.floorAt(key, Infinity) > this.history.floorAt(key, seq)) this.#blame(key);
+        for (const key of ['alpha', 'beta', 'gamma']) if (!this.#knowsOf(key, seq)) this.#forgetful.add(key);
       });
     }
     if (fault.kind === 'wipe') this.#hub.wipe();
@@ -580,14 +584,10 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     for (const one of key === undefined ? ['alpha', 'beta', 'gamma'] : [key]) this.#faultsOf.set(one, this.faultsOf(one) + weight);
   }
 
-  /**
-   * Whether a flight of the key was in progress on the server at that moment. A server that goes back to a moment at which
-   * there was none, or whose flight is dropped by a floor that it has forgotten, cannot tell the next claimer that others
-   * wait: its outcome is not kept for them, and they load once more.
-   */
-  #wasLedAt(key: string, seq: number): boolean {
+  /** Whether the server, gone back to that moment, still knows that a flight of the key is in progress. */
+  #knowsOf(key: string, seq: number): boolean {
     const newest = this.history.loadsOf(key).findLast(({ token, grantedSeq }) => token !== undefined && grantedSeq < seq);
-    if (newest?.token === undefined || this.history.floorAt(key, seq) >= newest.token) return false;
+    if (newest?.token === undefined || this.history.floorAt(key, Infinity) >= newest.token) return false;
     return this.history.flights.get(newest.flightId)?.closed.every((closed) => closed < newest.grantedSeq || closed > seq) ?? false;
   }
 
@@ -624,10 +624,6 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
 
   lastTrouble(): number {
     return this.#undo.size > 0 ? this.now() : this.#troubleUntil;
-  }
-
-  hasHealedAll(): boolean {
-    return this.#healed;
   }
 
   #touch(key: string): void {

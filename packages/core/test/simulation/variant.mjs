@@ -41,10 +41,14 @@ export function buildVariant(name, patches = []) {
 function applyPatch(folder, { file, find, replace }) {
   const path = join(folder, 'src', file);
   const text = readFileSync(path, 'utf8');
-  const places = text.split(find).length - 1;
-  if (places !== 1) throw new Error(`expected the text of a patch once in src/${file}, found it ${places} times:\n${find}`);
-  writeFileSync(
-    path,
-    text.replace(find, () => replace),
-  );
+  const places = [...text.matchAll(anyLayout(find))];
+  if (places.length !== 1) throw new Error(`expected the text of a patch once in src/${file}, found it ${places.length} times:\n${find}`);
+  const changed = text.replace(anyLayout(find), () => replace);
+  writeFileSync(path, changed);
+}
+
+/** Fits the text however the formatter has broken its lines. */
+function anyLayout(text) {
+  const words = text.trim().split(/\s+/);
+  return new RegExp(words.map((word) => word.replaceAll(/[$()*+.?[\\\]^{|}]/g, String.raw`\$&`)).join(String.raw`\s+`), 'g');
 }
