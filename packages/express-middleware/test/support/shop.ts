@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { Agent, createServer, type IncomingHttpHeaders, request as send, type Server } from 'node:http';
 
-import { type Collapser, createCollapser, systemClock } from '@oneflight/core';
+import { type Collapser, type CollapserOptions, createCollapser, systemClock } from '@oneflight/core';
 import { memoryHub } from '@oneflight/core/testing';
 import express, { type RequestHandler } from 'express';
 import { afterEach, expect } from 'vitest';
@@ -24,6 +24,7 @@ export interface Ask {
 
 export interface Answer {
   readonly status: number | undefined;
+  readonly message: string | undefined;
   readonly headers: IncomingHttpHeaders;
   readonly raw: Buffer;
   readonly body: string;
@@ -37,12 +38,15 @@ export interface ShopOptions {
   readonly trustProxy?: boolean;
   /** Collapse inside each replica only. */
   readonly alone?: boolean;
+  readonly collapser?: CollapserOptions;
 }
 
 /** Replicas of one shop in this process, each with a server of its own. `gate` is what its handler may wait for. */
 export async function startShop(count: number, handler: RequestHandler, options?: CollapseOptions, shop: ShopOptions = {}) {
   const hub = memoryHub({ clock: systemClock });
-  const collapsers = Array.from({ length: count }, () => createCollapser(shop.alone === true ? {} : { coordinator: hub.coordinator() }));
+  const collapsers = Array.from({ length: count }, () =>
+    createCollapser({ ...(shop.alone !== true && { coordinator: hub.coordinator() }), ...shop.collapser }),
+  );
   const calls: string[] = [];
   const counted: RequestHandler = (request, response, next) => {
     calls.push(`${request.method} ${request.originalUrl}`);
@@ -100,7 +104,7 @@ export function ask(port: number, { method = 'GET', path = '/', headers = {}, si
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
       response.on('end', () => {
         const raw = Buffer.concat(chunks);
-        resolve({ status: response.statusCode, headers: response.headers, raw, body: raw.toString() });
+        resolve({ status: response.statusCode, message: response.statusMessage, headers: response.headers, raw, body: raw.toString() });
       });
       response.on('error', reject);
     });
