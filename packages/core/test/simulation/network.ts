@@ -12,6 +12,8 @@ export interface NetworkHost {
   ownerOf(inbox: string): Owner | undefined;
   /** Executes a request that has arrived; the legs that it sends belong to the same operation. */
   arrived(leg: Leg, operation: OperationRecord | undefined, deliver: () => void): void;
+  /** Legs of one connection overtake each other in this run. */
+  reorders(): void;
   /** A fault befell this leg; `untilMs` is how long it may take to show. */
   faulted(leg: Leg, fault: LegFault, untilMs: number): void;
 }
@@ -36,6 +38,7 @@ export class SimulatedNetwork implements Network {
     this.#host = host;
     this.#random = host.plan.random.fork();
     this.#reorders = host.plan.profile === 'storm' && this.#random.chance(0.4);
+    if (this.#reorders) host.reorders();
   }
 
   /** Legs that will still arrive somewhere. */

@@ -7,4 +7,6 @@ export const REGRESSION_SEEDS: readonly { readonly seed: number; readonly why: s
   { seed: 3_656, why: 'the notice of a large outcome overtakes the reply of a claim' },
   { seed: 87, why: 'a claim is sent again after a private outcome has come' },
   { seed: 122, why: 'a claim is sent again after a private outcome has come' },
+  { seed: 33_321, why: 'a waiter that leads without knowing it is answered with an outcome, and keeps its lease' },
+  { seed: 38_533, why: 'a late copy of a claim registers a leader as a waiter, and tells it of a floor' },
 ];

@@ -480,6 +480,10 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     if (leg.op === 'settle' || leg.op === 'release') flight?.closed.push(seq);
   }
 
+  reorders(): void {
+    this.history.countFault('reorder');
+  }
+
   faulted(leg: Leg, fault: LegFault, untilMs: number): void {
     const what = leg.kind === 'message' ? leg.message.kind : leg.op;
     this.history.note('network', `${fault}s the ${leg.kind} ${what} ${leg.kind === 'message' ? `to ${leg.to}` : (leg.id ?? '')}`);
