@@ -1,4 +1,5 @@
 import { CoordinatorError } from '@oneflight/core';
+import type { Breaker } from './breaker.js';
 import { type Client, isCluster } from './clients.js';
 import { type Connection, ignore } from './connection.js';
 import { type Argument, dispatch, onEachServer, type Sending } from './dispatch.js';
@@ -10,11 +11,13 @@ import { isScriptMissing, toCoordinatorError } from './failures.js';
  */
 export class Commands {
   readonly #connection: Connection<Client>;
+  readonly #breaker: Breaker;
   #batch: Sending[] = [];
 
   /** The scripts are loaded at each connect, so that the first claim is as fast as the others. */
-  constructor(connection: Connection<Client>, scripts: readonly { readonly lua: string }[]) {
+  constructor(connection: Connection<Client>, scripts: readonly { readonly lua: string }[], breaker: Breaker) {
     this.#connection = connection;
+    this.#breaker = breaker;
     onEachServer(connection.redis, (server) => {
       const pipeline = server.pipeline();
       for (const { lua } of scripts) pipeline.script('LOAD', lua);
@@ -42,23 +45,28 @@ export class Commands {
 
   /** Sends one command to the server that has `key` and gives its reply with bulk strings as Buffers. */
   async call(name: string, args: readonly Argument[], key: string): Promise<unknown> {
-    await this.#mayPass();
-    return await new Promise((resolve, reject) => {
-      this.#batch.push({ name, args, key, resolve, reject: (error) => reject(toCoordinatorError(error)) });
-      if (this.#batch.length === 1) setImmediate(() => this.#flush());
-    });
+    return await this.#breaker.run(
+      () => this.#mayPass(),
+      () => this.#enqueue(name, args, key),
+    );
   }
 
   /** Sends one command to every server and gives all replies: on Cluster each of them knows its own subscribers only. */
   async callEach(name: string, args: readonly Argument[]): Promise<readonly unknown[]> {
     const { redis } = this.#connection;
     if (!isCluster(redis)) return [await this.call(name, args, '')];
-    await this.#mayPass();
-    try {
-      return await Promise.all(redis.nodes('all').map((node) => node.callBuffer(name, [...args])));
-    } catch (error) {
-      throw toCoordinatorError(error);
-    }
+    const askAll = (): Promise<unknown[]> => Promise.all(redis.nodes('all').map((node) => node.callBuffer(name, [...args])));
+    return await this.#breaker.run(
+      () => this.#mayPass(),
+      () => askAll().catch((error: unknown) => Promise.reject(toCoordinatorError(error))),
+    );
+  }
+
+  #enqueue(name: string, args: readonly Argument[], key: string): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      this.#batch.push({ name, args, key, resolve, reject: (error) => reject(toCoordinatorError(error)) });
+      if (this.#batch.length === 1) setImmediate(() => this.#flush());
+    });
   }
 
   async #mayPass(): Promise<void> {

@@ -1,3 +1,4 @@
+export type { BreakerOptions } from './breaker-options.js';
 export { defaultCodec } from './codec.js';
 export type { RedisCoordinatorOptions, RedisLike } from './options.js';
 export { redisCoordinator } from './redis-coordinator.js';

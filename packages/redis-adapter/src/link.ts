@@ -43,6 +43,7 @@ export class RedisLink implements CoordinatorLink {
   /** Only where outcomes are signed. */
   readonly #early: EarlyOutcomes | undefined;
   readonly #onClose: () => Promise<void>;
+  readonly #unlisten: () => void;
   #closed = false;
 
   constructor(session: Session, options: ResolvedOptions, names: KeyNames, replica: Replica, onClose: () => Promise<void>) {
@@ -54,6 +55,7 @@ export class RedisLink implements CoordinatorLink {
     this.#names = names;
     this.#broadcast = names.broadcast(replica.namespace);
     this.#onClose = onClose;
+    this.#unlisten = session.breaker.listen((state) => replica.receive({ kind: 'circuit', state }));
     this.#replica = replica;
     this.#frames = new Frames(options);
     this.#early = this.#frames.areSigned ? new EarlyOutcomes((message) => replica.receive(message)) : undefined;
@@ -64,7 +66,7 @@ export class RedisLink implements CoordinatorLink {
   /** Waits for the subscription: a follower that cannot hear would not know when to go on. */
   async claim(request: ClaimRequest): Promise<Claim> {
     this.#checkOpen();
-    if (!this.#subscription.gate.isOpen) await this.#subscription.gate.pass();
+    await this.#session.hears(this.#subscription.gate);
     if (this.#early === undefined || request.min > 0) return await this.#ask(request);
     return await this.#early.during(request.id, () => this.#ask(request));
   }
@@ -197,6 +199,7 @@ export class RedisLink implements CoordinatorLink {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#unlisten();
     this.#session.subscriber.remove(this.#subscription);
     await this.#onClose();
   }

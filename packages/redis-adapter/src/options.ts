@@ -1,6 +1,7 @@
 import { checkOptions, describe, misuse, type OptionCheck } from '@oneflight/core';
 import type { KeyObject } from 'node:crypto';
 import type { Cluster, Redis } from 'ioredis';
+import { BREAKER_DEFAULTS, type BreakerOptions, checkBreaker, resolveBreaker, type ResolvedBreaker } from './breaker-options.js';
 import { checkCompress, compressBytesMin } from './compression.js';
 import { FRAME_OVERHEAD_BYTES_MAX } from './frame.js';
 import { checkSecret, secretKeys } from './signing.js';
@@ -42,14 +43,17 @@ export interface RedisCoordinatorOptions {
    * @default no secret: whoever can write to this Redis can answer your callers
    */
   readonly secret?: string | readonly [string, ...string[]];
+  /** When Redis counts as away, so that no call waits for it. */
+  readonly breaker?: BreakerOptions;
 }
 
 /** All options, each with a value. */
-export interface ResolvedOptions extends Required<Omit<RedisCoordinatorOptions, 'secret' | 'compress'>> {
+export interface ResolvedOptions extends Required<Omit<RedisCoordinatorOptions, 'secret' | 'compress' | 'breaker'>> {
   /** From how many bytes on outcomes are compressed; Infinity for never. */
   readonly compressBytesMin: number;
   /** Objects, so that nothing that prints options prints a secret. */
   readonly secretKeys: readonly KeyObject[];
+  readonly breaker: ResolvedBreaker;
 }
 
 export const DEFAULTS = Object.freeze({
@@ -62,6 +66,7 @@ export const DEFAULTS = Object.freeze({
   payloadBytesMax: 8_388_608,
   compressBytesMin: Number.POSITIVE_INFINITY,
   secretKeys: Object.freeze([]),
+  breaker: BREAKER_DEFAULTS,
 } satisfies Omit<ResolvedOptions, 'redis'>);
 
 /**
@@ -83,6 +88,7 @@ export function resolveOptions(options: RedisCoordinatorOptions): ResolvedOption
     payloadBytesMax,
     compressBytesMin: compressBytesMin(options.compress),
     secretKeys: secretKeys(options.secret),
+    breaker: resolveBreaker(options.breaker),
   };
   checkTogether(resolved);
   return Object.freeze(resolved);
@@ -122,6 +128,7 @@ const CHECKS: Readonly<Record<keyof RedisCoordinatorOptions, OptionCheck>> = {
   payloadBytesMax: integer(1, BYTES_MAX),
   compress: checkCompress,
   secret: checkSecret,
+  breaker: checkBreaker,
 };
 
 /** Whole numbers only: PEXPIRE takes no others. */

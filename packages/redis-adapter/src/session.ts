@@ -1,7 +1,10 @@
+import type { Socket } from 'node:net';
 import type { Redis } from 'ioredis';
+import { Breaker } from './breaker.js';
 import { type Client, commandingClient, CONNECT_TIMEOUT_MS, isCluster, listeningClient } from './clients.js';
 import { Commands } from './commands.js';
 import { Connection } from './connection.js';
+import type { Gate } from './gate.js';
 import { checkClient, type RedisLike, type ResolvedOptions } from './options.js';
 import { readSubscribers } from './replies.js';
 import { claim, invalidate, release, renew, settle } from './scripts/generated.js';
@@ -9,13 +12,14 @@ import { Subscriber } from './subscriber.js';
 
 /** The two connections of a coordinator: one for commands, one for messages, so that neither holds the other up. */
 export class Session {
+  readonly breaker: Breaker;
   readonly commands: Commands;
   readonly subscriber: Subscriber;
   /** On Cluster a script sees the subscribers of its own node only, and every message goes to every node. */
   readonly isCluster: boolean;
   readonly #connections: readonly [commanding: Connection<Client>, listening: Connection<Redis>];
 
-  constructor({ redis, commandTimeoutMs }: ResolvedOptions) {
+  constructor({ redis, commandTimeoutMs, breaker }: ResolvedOptions) {
     const patience = { firstMs: Math.max(CONNECT_TIMEOUT_MS, commandTimeoutMs), againMs: commandTimeoutMs };
     // Runs only while a reply is due, so it does not end an idle connection.
     const socketTimeout = Math.max(SILENCE_MS_MAX, 2 * commandTimeoutMs);
@@ -27,7 +31,13 @@ export class Session {
       ] as const;
     });
     this.isCluster = isCluster(commanding.redis);
-    this.commands = new Commands(commanding, [claim, invalidate, release, renew, settle]);
+    this.breaker = new Breaker(breaker, {
+      silenceMs: commandTimeoutMs,
+      ping: () => commanding.gate.pass().then(() => commanding.redis.ping()),
+      bytesRead: () => bytesRead(commanding.redis),
+    });
+    commanding.redis.on('ready', () => this.breaker.probeSoon());
+    this.commands = new Commands(commanding, [claim, invalidate, release, renew, settle], this.breaker);
     this.subscriber = new Subscriber(listening, patience);
     this.#connections = [commanding, listening];
   }
@@ -46,10 +56,34 @@ export class Session {
     return totals;
   }
 
+  /**
+   * Waits for a subscription, since who cannot hear may not claim. Where commands have nowhere to go either, the server is
+   * away: the breaker learns of it here, because no command is sent.
+   *
+   * @throws CoordinatorError `unavailable`
+   */
+  async hears(subscription: Gate): Promise<void> {
+    if (subscription.isOpen) return;
+    this.breaker.refuseUnlessClosed();
+    try {
+      await subscription.pass();
+    } catch (error) {
+      if (this.#connections[0].gate.isShut) this.breaker.failed();
+      throw error;
+    }
+  }
+
   async close(): Promise<void> {
+    this.breaker.close();
     this.subscriber.close();
     await Promise.all(this.#connections.map((connection) => connection.close()));
   }
+}
+
+function bytesRead(client: Client): number {
+  const servers = isCluster(client) ? client.nodes('all') : [client];
+  // There is no stream before the first attempt to connect.
+  return servers.reduce((sum, server) => sum + ((server.stream as Socket | undefined)?.bytesRead ?? 0), 0);
 }
 
 /** A link that is silent for so long while a reply is due is taken for broken. */
