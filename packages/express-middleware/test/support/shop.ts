@@ -3,7 +3,7 @@ import { Agent, createServer, type IncomingHttpHeaders, request as send, type Se
 
 import { type Collapser, type CollapserOptions, createCollapser, systemClock } from '@oneflight/core';
 import { memoryHub } from '@oneflight/core/testing';
-import express, { type RequestHandler } from 'express';
+import express, { type Express, type RequestHandler } from 'express';
 import { afterEach, expect } from 'vitest';
 
 import { collapse, type CollapseHandler, type CollapseOptions } from '../../src/index.js';
@@ -85,12 +85,23 @@ async function listen(middleware: CollapseHandler, handler: RequestHandler, shop
   app.use(middleware);
   for (const inside of shop.inside ?? []) app.use(inside);
   app.use(handler);
+  return serve(app);
+}
+
+async function serve(app: Express): Promise<Server> {
   const server = createServer(app).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return server;
 }
 
-export function portOf(server: Server | undefined): number {
+/** Serves an application until the test has ended; returns its port. */
+export async function serveApp(app: Express): Promise<number> {
+  const server = await serve(app);
+  opened.servers.push(server);
+  return portOf(server);
+}
+
+function portOf(server: Server | undefined): number {
   const address = server?.address();
   return typeof address === 'object' && address !== null ? address.port : 0;
 }
