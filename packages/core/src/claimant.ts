@@ -30,6 +30,10 @@ export interface ClaimantHost {
   operated(operation: Operation, durationMs: number, error: CoordinatorFailure | undefined): void;
   /** A settle or a release that the coordinator never acknowledged. */
   lost(what: 'settle' | 'release'): void;
+  readonly report: {
+    /** A flight's load ended after another one had come to lead its key. */
+    duplicated(id: FlightId): void;
+  };
 }
 
 /** One flight's side of the coordinator: its operations, each with core's own time limit, for one key and one id. */
@@ -86,8 +90,13 @@ export class Claimant {
     let outcome = first;
     for (let sent = 1; sent <= SETTLES_MAX; sent++) {
       try {
-        const { floor } = await this.#limited('settle', this.#link.settle({ ...this.#holder, token, outcome, ...(cache && { cache }) }));
+        const { state, floor } = await this.#limited(
+          'settle',
+          this.#link.settle({ ...this.#holder, token, outcome, ...(cache && { cache }) }),
+        );
         this.#learn(floor);
+        // A settle that is sent again may find that the first one, whose reply was lost, has ended the flight.
+        if (state === 'detached' && sent === 1 && (floor ?? 0) < token) this.#host.report.duplicated(this.#holder.id);
         return;
       } catch (error) {
         // A server that refuses the payload (out of memory, say) may still take the news that there is none.

@@ -17,6 +17,8 @@ export type CollapserEvent =
     }
   /** A call was not collapsed. */
   | { readonly type: 'bypass'; readonly reason: BypassReason }
+  /** `mode: 'observe'`: a call that would not have loaded, because its key was being loaded in this process. */
+  | { readonly type: 'collapsible' }
   /** A loader has run. `followers` counts the callers here that it answered besides its own. */
   | {
       readonly type: 'load';
@@ -33,8 +35,12 @@ export type CollapserEvent =
       readonly result: 'won' | 'takeover' | 'lost' | 'settled';
       readonly leaderId: FlightId | undefined;
     }
-  /** A leader found that it no longer holds its key: its lease ended, or the key was invalidated. */
-  | { readonly type: 'detached'; readonly flightId: FlightId }
+  /** A leader found, while it loads, that it no longer holds its key: its lease ended, or the key was invalidated. */
+  | { readonly type: 'detached'; readonly flightId: FlightId; readonly why: 'lease_lost' | 'invalidated' }
+  /** A load here ended after another replica had come to lead its key: the key was loaded twice. */
+  | { readonly type: 'duplicate'; readonly flightId: FlightId }
+  /** An outcome, or the giving up of a claim, that the coordinator never acknowledged. */
+  | { readonly type: 'lost'; readonly what: 'settle' | 'release' }
   /** An outcome was not given to other replicas, or to any other caller. */
   | { readonly type: 'unshareable'; readonly flightId: FlightId; readonly why: 'untravelable' | 'private' }
   /** An outcome was settled: its size as it travels, and how many other replicas it was sent to where that is known. */

@@ -41,7 +41,8 @@ export interface FlightReport {
   loadStarted(): void;
   loadEnded(id: FlightId, source: 'leader' | 'degraded' | 'bypass', end: LoadEnd, durationMs: number, followers: number): void;
   elected(id: FlightId, result: 'won' | 'takeover' | 'lost' | 'settled', leaderId?: FlightId): void;
-  detached(id: FlightId): void;
+  detached(id: FlightId, why: 'lease_lost' | 'invalidated'): void;
+  duplicated(id: FlightId): void;
   unshareable(id: FlightId, why: 'untravelable' | 'private'): void;
   settled(id: FlightId, bytes: number): void;
   unreadable(): void;

@@ -503,7 +503,7 @@ export class Flight {
     try {
       const renewal = await claimant.renew(token);
       if (renewal.state === 'detached') {
-        this.#host.report.detached(this.id);
+        this.#host.report.detached(this.id, (renewal.floor ?? 0) >= token ? 'invalidated' : 'lease_lost');
         this.#leave();
         return;
       }

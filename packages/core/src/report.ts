@@ -43,6 +43,7 @@ export class Report implements FlightReport {
 
   wouldCollapse(): void {
     this.#totals.wouldCollapse++;
+    this.#events.emit({ type: 'collapsible' });
   }
 
   loadStarted(): void {
@@ -60,8 +61,12 @@ export class Report implements FlightReport {
     if (this.#events.areHeard('election')) this.#events.emit({ type: 'election', flightId, result, leaderId });
   }
 
-  detached(flightId: FlightId): void {
-    this.#events.emit({ type: 'detached', flightId });
+  detached(flightId: FlightId, why: 'lease_lost' | 'invalidated'): void {
+    this.#events.emit({ type: 'detached', flightId, why });
+  }
+
+  duplicated(flightId: FlightId): void {
+    this.#events.emit({ type: 'duplicate', flightId });
   }
 
   unshareable(flightId: FlightId, why: 'untravelable' | 'private'): void {
@@ -85,6 +90,7 @@ export class Report implements FlightReport {
 
   lost(what: 'settle' | 'release'): void {
     this.#totals[what === 'settle' ? 'settlesLost' : 'releasesLost']++;
+    this.#events.emit({ type: 'lost', what });
   }
 
   rejected(reason: RejectReason): void {
