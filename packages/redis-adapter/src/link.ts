@@ -1,4 +1,5 @@
 import type {
+  CacheWrite,
   Claim,
   ClaimRequest,
   Codec,
@@ -8,11 +9,13 @@ import type {
   HolderRequest,
   KeyHash,
   Message,
+  Outcome,
   ReleaseRequest,
   Renewal,
   Replica,
   Settlement,
   SettleRequest,
+  StoredOutcome,
 } from '@oneflight/core';
 import { CoordinatorError } from '@oneflight/core';
 import { defaultCodec } from './codec.js';
@@ -21,7 +24,7 @@ import { EarlyOutcomes } from './early-outcomes.js';
 import { type Flight, Frames } from './frames.js';
 import { parseMessage } from './message.js';
 import type { ResolvedOptions } from './options.js';
-import { readClaim, readFloor, readReleased, readRenewal, readSettlement, type StoredFrame } from './replies.js';
+import { readClaim, readFloor, readReleased, readRenewal, readSettlement, type StoredEntry, type StoredFrame } from './replies.js';
 import { claim, invalidate, release, renew, settle } from './scripts/generated.js';
 import { inboxOf, type KeyNames } from './scripts/keys.js';
 import type { Session } from './session.js';
@@ -78,7 +81,7 @@ export class RedisLink implements CoordinatorLink {
     return await this.#claim(request, inboxOf(first.flightId));
   }
 
-  async #claim({ key, id, min, floor }: Omit<ClaimRequest, 'takeover'>, takeover: string): Promise<Claim> {
+  async #claim({ key, id, min, floor, cache }: Omit<ClaimRequest, 'takeover'>, takeover: string): Promise<Claim> {
     const { leaseMs, recheckMs } = this.#options;
     const reply = await this.#session.commands.run(
       claim,
@@ -87,6 +90,8 @@ export class RedisLink implements CoordinatorLink {
         state: this.#names.state(key),
         waiters: this.#names.waiters(key),
         outcome: this.#names.outcome(key),
+        value: this.#names.value(key),
+        failure: this.#names.failure(key),
       },
       {
         id,
@@ -97,10 +102,23 @@ export class RedisLink implements CoordinatorLink {
         stateMs: 2 * leaseMs,
         floorMs: FLOOR_MS,
         waitersMs: Math.max(8 * recheckMs + 1_000, leaseMs),
+        accepts: cache === undefined ? '' : [cache.freshMs, cache.freshErrorMs, cache.staleMs, cache.staleIfErrorMs].map(Math.ceil).join(' '),
       },
     );
     const answer = readClaim(reply);
-    return answer.role === 'settled' ? await this.#opened(answer, key, min) : answer;
+    switch (answer.role) {
+      case 'follower':
+        return answer;
+      case 'settled':
+        return await this.#opened(answer, key, min);
+      case 'leader': {
+        const { entry, ...lead } = answer;
+        return entry === undefined ? lead : { ...lead, stale: await this.#openedEntry(entry, key, min) };
+      }
+      case 'cached':
+      case 'stale':
+        return { role: answer.role, floor: answer.floor, stored: await this.#openedEntry(answer.entry, key, min) };
+    }
   }
 
   /** A stored outcome that cannot be used counts as one that cannot travel: who waited for it loads for itself. */
@@ -109,6 +127,14 @@ export class RedisLink implements CoordinatorLink {
     if (outcome.kind !== 'rejected') return { role: 'settled', outcome, fencingToken, floor };
     this.#replica.receive(outcome);
     return { role: 'settled', outcome: UNTRAVELABLE, fencingToken, floor };
+  }
+
+  /** A stored outcome that cannot be used counts as one that cannot travel: core then asks for a load. */
+  async #openedEntry({ frame, fencingToken, ageMs, loadMs }: StoredEntry, key: KeyHash, min: number): Promise<StoredOutcome> {
+    const outcome = await this.#frames.openStored(frame, { key, token: fencingToken, min });
+    if (outcome.kind !== 'rejected') return { outcome, fencingToken, ageMs, loadMs };
+    this.#replica.receive(outcome);
+    return { outcome: UNTRAVELABLE, fencingToken, ageMs, loadMs };
   }
 
   /** On Cluster a script sees one node's subscribers, so the claimer looks itself, and says whom it found to be gone. */
@@ -129,10 +155,10 @@ export class RedisLink implements CoordinatorLink {
   }
 
   /** The frame goes by a SET in the same write: arguments of scripts are seen by tracing. */
-  async settle({ key, id, token, outcome }: SettleRequest): Promise<Settlement> {
+  async settle({ key, id, token, outcome, cache }: SettleRequest): Promise<Settlement> {
     this.#checkOpen();
     const { retainMs, inlineBytesMax } = this.#options;
-    const flight: Flight = { key, id, token, livesMs: retainMs };
+    const flight: Flight = { key, id, token, livesMs: Math.max(retainMs, storeMs(outcome, cache)) };
     const sealing = this.#frames.seal(outcome, flight);
     // Small ones are ready now, and settles of one tick share a write.
     const sealed = sealing instanceof Promise ? await sealing : sealing;
@@ -152,6 +178,8 @@ export class RedisLink implements CoordinatorLink {
         waiters: this.#names.waiters(key),
         outcome: this.#names.outcome(key),
         payload,
+        value: this.#names.value(key),
+        failure: this.#names.failure(key),
       },
       {
         key,
@@ -162,6 +190,7 @@ export class RedisLink implements CoordinatorLink {
         recoveryMs: Math.min(retainMs, recoveryMs(this.timings)),
         inlineMax: isInline ? sealed.bytes.length : bare.length,
         hearsAll: this.#session.isCluster ? 0 : 1,
+        store: cache === undefined || storeMs(outcome, cache) === 0 ? '' : `${outcome.kind} ${storeMs(outcome, cache)} ${cache.loadMs}`,
       },
     );
     return readSettlement(reply);
@@ -181,7 +210,7 @@ export class RedisLink implements CoordinatorLink {
     this.#checkOpen();
     const reply = await this.#session.commands.run(
       invalidate,
-      { lease: this.#names.lease(key), state: this.#names.state(key) },
+      { lease: this.#names.lease(key), state: this.#names.state(key), value: this.#names.value(key), failure: this.#names.failure(key) },
       { key, broadcast: this.#broadcast, floorMs: FLOOR_MS },
     );
     return readFloor(reply);
@@ -223,6 +252,12 @@ export class RedisLink implements CoordinatorLink {
   #checkOpen(): void {
     if (this.#closed) throw new CoordinatorError('unavailable', 'this link to Redis was closed');
   }
+}
+
+/** How long an outcome is stored; 0 for not at all. */
+function storeMs(outcome: Outcome, cache: CacheWrite | undefined): number {
+  if (cache === undefined || outcome.kind === 'unshareable') return 0;
+  return Math.ceil(outcome.kind === 'value' ? cache.valueMs : cache.errorMs);
 }
 
 /** Longer than any load may run: what was begun before an invalidation finds its floor when it ends. */

@@ -6,13 +6,16 @@ export function readClaim(reply: unknown): ClaimReply {
   const [tag, ...rest] = fields(reply, 'claim.lua');
   switch (tag) {
     case 'lead':
-      return { role: 'leader', fencingToken: integer(rest[0]), floor: integer(rest[1]), attempt: integer(rest[2]) };
+      return readLead(rest);
     case 'follow':
       return { role: 'follower', min: integer(rest[0]), floor: integer(rest[1]), leaseLeftMs: integer(rest[2]), flightId: text(rest[3]) };
     case 'settled':
       return readSettled(rest);
+    case 'cached':
+    case 'stale':
+      return { role: tag, floor: integer(rest[1]), entry: readEntry([rest[0], ...rest.slice(2)]) };
     default:
-      throw protocolError("the reply 'lead', 'follow' or 'settled' of claim.lua");
+      throw protocolError("the reply 'lead', 'follow', 'settled', 'cached' or 'stale' of claim.lua");
   }
 }
 
@@ -54,13 +57,42 @@ export function readSubscribers(reply: unknown): Map<string, number> {
 }
 
 /** What claim.lua says, before the frame in it was opened. */
-export type ClaimReply = Extract<Claim, { role: 'leader' | 'follower' }> | StoredFrame;
+export type ClaimReply = LeadReply | Extract<Claim, { role: 'follower' }> | StoredFrame | EntryReply;
+
+export interface LeadReply extends Omit<Extract<Claim, { role: 'leader' }>, 'stale'> {
+  /** A stored value that may be served meanwhile. */
+  readonly entry?: StoredEntry;
+}
+
+/** What is stored on request answers the claim. */
+export interface EntryReply {
+  readonly role: 'cached' | 'stale';
+  readonly floor: number;
+  readonly entry: StoredEntry;
+}
+
+export interface StoredEntry {
+  readonly frame: Buffer;
+  readonly fencingToken: number;
+  readonly ageMs: number;
+  readonly loadMs: number;
+}
 
 export interface StoredFrame {
   readonly role: 'settled';
   readonly frame: Buffer;
   readonly fencingToken: number;
   readonly floor: number;
+}
+
+function readLead([token, floor, attempt, ...entry]: readonly unknown[]): LeadReply {
+  const lead = { role: 'leader', fencingToken: integer(token), floor: integer(floor), attempt: integer(attempt) } as const;
+  return entry.length === 0 ? lead : { ...lead, entry: readEntry(entry) };
+}
+
+function readEntry([token, ageMs, loadMs, frame]: readonly unknown[]): StoredEntry {
+  if (!Buffer.isBuffer(frame)) throw protocolError('a frame with a stored outcome');
+  return { frame, fencingToken: integer(token), ageMs: integer(ageMs), loadMs: integer(loadMs) };
 }
 
 function readSettled([token, floor, frame]: readonly unknown[]): StoredFrame {

@@ -5,6 +5,8 @@
 -- KEYS[2] state      hash n, fl, f, t, rec, a
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
+-- KEYS[5] value      hash t, o, at, d: the value that was stored on request
+-- KEYS[6] failure    hash t, o, at, d: the error that was stored on request
 -- ARGV[1] id         `inbox#sequence`, chosen by the claimer
 -- ARGV[2] min        the lowest token that may answer it; 0 when it asks for the first time
 -- ARGV[3] seen       the highest floor that the claimer knows
@@ -14,16 +16,21 @@
 -- ARGV[6] state_ms   how long the state lives after a claim, at least
 -- ARGV[7] floor_ms   how long a floor is remembered, at least
 -- ARGV[8] waiters_ms
+-- ARGV[9] accepts    how old stored outcomes may be, in ms: `fresh fresh-error stale stale-if-error`, or '' where none may
 --
 -- Returns
---   {'lead', token, floor, attempt}
+--   {'lead', token, floor, attempt} and, where a stored value may be served meanwhile, its token, age, load time, frame
 --   {'follow', min, floor, lease left in ms, leader's id}
 --   {'settled', token, floor, frame}
+--   {'cached', token, floor, age in ms, load time in ms, frame}
+--   {'stale', token, floor, age in ms, load time in ms, frame}: somebody else loads, nothing is registered
 
 local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
 local outcome = KEYS[4]
+local value = KEYS[5]
+local failure = KEYS[6]
 local id = ARGV[1]
 local min = tonumber(ARGV[2])
 local seen = tonumber(ARGV[3])
@@ -32,6 +39,7 @@ local lease_ms = ARGV[5]
 local state_ms = tonumber(ARGV[6])
 local floor_ms = tonumber(ARGV[7])
 local waiters_ms = ARGV[8]
+local accepts = ARGV[9]
 
 -- A floor must outlive the loads that it fences, so an expiry is only ever moved further away.
 local function keep(ms)
@@ -58,6 +66,7 @@ local floor = tonumber(stored[2] or 0)
 local flight = stored[3]
 local flight_token = tonumber(stored[4] or 0)
 local attempt = tonumber(stored[5] or 0) + 1
+local time = redis.call('TIME')
 
 local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
 held_token = tonumber(held_token or 0)
@@ -89,12 +98,52 @@ if min > 0 then
   end
 end
 
--- Here a cache entry would be looked at.
+-- An entry that the claimer's min and the key's floor allow; one from before an invalidation is removed.
+local function entry(where)
+  local kept = redis.call('HMGET', where, 't', 'o', 'at', 'd')
+  if not kept[1] then return nil end
+  if tonumber(kept[1]) <= floor then
+    redis.call('DEL', where)
+    return nil
+  end
+  if tonumber(kept[1]) < min then return nil end
+  local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  return { token = kept[1], frame = kept[2], age = math.max(0, now_ms - tonumber(kept[3])), load = kept[4] }
+end
+
+local function answer(tag, found)
+  return {tag, found.token, integer(floor), found.age, found.load, found.frame}
+end
+
+local stale = nil
+if accepts ~= '' then
+  local fresh_ms, fresh_error_ms, stale_ms, stale_if_error_ms = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+)$')
+  local found = entry(value)
+  if found and found.age < tonumber(fresh_ms) then
+    redis.call('HDEL', waiters, id)
+    return answer('cached', found)
+  end
+  -- A stale value is better than an error, fresh as the error may be.
+  local failed = entry(failure)
+  if failed and failed.age >= tonumber(fresh_error_ms) then failed = nil end
+  local is_loading = holder and holder ~= id and not is_gone(holder)
+  if found and found.age < tonumber(stale_ms) and (is_loading or failed) then return answer('stale', found) end
+  if failed and not (found and found.age < tonumber(stale_if_error_ms)) then
+    redis.call('HDEL', waiters, id)
+    return answer('cached', failed)
+  end
+  if found and found.age < math.max(tonumber(stale_ms), tonumber(stale_if_error_ms)) then stale = found end
+end
+
+local function lead(with)
+  if not stale then return {'lead', integer(with), integer(floor), attempt} end
+  return {'lead', integer(with), integer(floor), attempt, stale.token, stale.age, stale.load, stale.frame}
+end
 
 if holder == id then
   redis.call('PEXPIRE', lease, lease_ms)
   keep(state_ms)
-  return {'lead', integer(held_token), integer(floor), attempt}
+  return lead(held_token)
 end
 
 if holder and not is_gone(holder) then
@@ -108,7 +157,6 @@ end
 
 -- Others may be waiting whom this server does not know: then the outcome is stored even if nobody is registered.
 local recovery = (is_new or min > 0 or flight) and '1' or '0'
-local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
 if is_new then floor = token - 1 end
@@ -118,4 +166,4 @@ redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
 redis.call('HSET', state, 'n', integer(token), 'fl', integer(floor), 'f', id, 't', integer(token), 'rec', recovery)
 keep(state_ms)
 redis.call('HDEL', waiters, id)
-return {'lead', integer(token), integer(floor), attempt}
+return lead(token)

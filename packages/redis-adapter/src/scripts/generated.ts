@@ -2,13 +2,15 @@
 
 export const claim = {
   name: 'claim',
-  keys: ['lease', 'state', 'waiters', 'outcome'],
-  args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs'],
-  sha1: 'f1ea3353fc86032077bad410b27c6148b231d01d',
+  keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure'],
+  args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs', 'accepts'],
+  sha1: '7e2e58ea29fb0b72541aa0059dacce5e9a133034',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
 local outcome = KEYS[4]
+local value = KEYS[5]
+local failure = KEYS[6]
 local id = ARGV[1]
 local min = tonumber(ARGV[2])
 local seen = tonumber(ARGV[3])
@@ -17,6 +19,7 @@ local lease_ms = ARGV[5]
 local state_ms = tonumber(ARGV[6])
 local floor_ms = tonumber(ARGV[7])
 local waiters_ms = ARGV[8]
+local accepts = ARGV[9]
 local function keep(ms)
   if redis.call('PTTL', state) < ms then redis.call('PEXPIRE', state, ms) end
 end
@@ -37,6 +40,7 @@ local floor = tonumber(stored[2] or 0)
 local flight = stored[3]
 local flight_token = tonumber(stored[4] or 0)
 local attempt = tonumber(stored[5] or 0) + 1
+local time = redis.call('TIME')
 local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
 held_token = tonumber(held_token or 0)
 if seen > floor then
@@ -62,10 +66,46 @@ if min > 0 then
     return {'settled', newest[1], integer(floor), newest[2]}
   end
 end
+local function entry(where)
+  local kept = redis.call('HMGET', where, 't', 'o', 'at', 'd')
+  if not kept[1] then return nil end
+  if tonumber(kept[1]) <= floor then
+    redis.call('DEL', where)
+    return nil
+  end
+  if tonumber(kept[1]) < min then return nil end
+  local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  return { token = kept[1], frame = kept[2], age = math.max(0, now_ms - tonumber(kept[3])), load = kept[4] }
+end
+local function answer(tag, found)
+  return {tag, found.token, integer(floor), found.age, found.load, found.frame}
+end
+local stale = nil
+if accepts ~= '' then
+  local fresh_ms, fresh_error_ms, stale_ms, stale_if_error_ms = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+)$')
+  local found = entry(value)
+  if found and found.age < tonumber(fresh_ms) then
+    redis.call('HDEL', waiters, id)
+    return answer('cached', found)
+  end
+  local failed = entry(failure)
+  if failed and failed.age >= tonumber(fresh_error_ms) then failed = nil end
+  local is_loading = holder and holder ~= id and not is_gone(holder)
+  if found and found.age < tonumber(stale_ms) and (is_loading or failed) then return answer('stale', found) end
+  if failed and not (found and found.age < tonumber(stale_if_error_ms)) then
+    redis.call('HDEL', waiters, id)
+    return answer('cached', failed)
+  end
+  if found and found.age < math.max(tonumber(stale_ms), tonumber(stale_if_error_ms)) then stale = found end
+end
+local function lead(with)
+  if not stale then return {'lead', integer(with), integer(floor), attempt} end
+  return {'lead', integer(with), integer(floor), attempt, stale.token, stale.age, stale.load, stale.frame}
+end
 if holder == id then
   redis.call('PEXPIRE', lease, lease_ms)
   keep(state_ms)
-  return {'lead', integer(held_token), integer(floor), attempt}
+  return lead(held_token)
 end
 if holder and not is_gone(holder) then
   local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
@@ -75,7 +115,6 @@ if holder and not is_gone(holder) then
   return {'follow', integer(lowest), integer(floor), redis.call('PTTL', lease), holder}
 end
 local recovery = (is_new or min > 0 or flight) and '1' or '0'
-local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
 if is_new then floor = token - 1 end
@@ -84,16 +123,18 @@ redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
 redis.call('HSET', state, 'n', integer(token), 'fl', integer(floor), 'f', id, 't', integer(token), 'rec', recovery)
 keep(state_ms)
 redis.call('HDEL', waiters, id)
-return {'lead', integer(token), integer(floor), attempt}`,
+return lead(token)`,
 } as const;
 
 export const invalidate = {
   name: 'invalidate',
-  keys: ['lease', 'state'],
+  keys: ['lease', 'state', 'value', 'failure'],
   args: ['key', 'broadcast', 'floorMs'],
-  sha1: 'fd613462b9481f644c1a6ca3f9c2ce43e3469177',
+  sha1: '00952b15250e9d57ddf80b9fac9678c2dd7a8a04',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
+local value = KEYS[3]
+local failure = KEYS[4]
 local key = ARGV[1]
 local broadcast = ARGV[2]
 local floor_ms = ARGV[3]
@@ -104,6 +145,7 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local token = string.format('%.0f', math.max(now, issued + 1, tonumber(held_token or 0) + 1))
 redis.call('DEL', lease)
 redis.call('HDEL', state, 'f', 't', 'rec', 'a')
+redis.call('DEL', value, failure)
 redis.call('HSET', state, 'n', token, 'fl', token)
 redis.call('PEXPIRE', state, floor_ms)
 redis.call('PUBLISH', broadcast, '1 invalidated ' .. key .. ' ' .. token .. '\\n')
@@ -166,14 +208,16 @@ return {'held', floor, redis.call('HLEN', waiters)}`,
 
 export const settle = {
   name: 'settle',
-  keys: ['lease', 'state', 'waiters', 'outcome', 'payload'],
-  args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll'],
-  sha1: '4058442d4c55f949d46eef9eabc0d5d859fa4365',
+  keys: ['lease', 'state', 'waiters', 'outcome', 'payload', 'value', 'failure'],
+  args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll', 'store'],
+  sha1: '420c270878e229f537bfa8e01eed583597d1828c',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
 local outcome = KEYS[4]
 local payload = KEYS[5]
+local value = KEYS[6]
+local failure = KEYS[7]
 local key = ARGV[1]
 local id = ARGV[2]
 local token = ARGV[3]
@@ -182,8 +226,10 @@ local retain_ms = ARGV[5]
 local recovery_ms = ARGV[6]
 local inline_max = tonumber(ARGV[7])
 local hears_all = ARGV[8]
+local store = ARGV[9]
 redis.call('HDEL', waiters, id)
-local frame = redis.call('GET', payload) or bare
+local sent = redis.call('GET', payload)
+local frame = sent or bare
 local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
 local floor = stored[1] or ''
 local owns = stored[2] == id
@@ -221,6 +267,15 @@ end
 if owns then
   redis.call('DEL', lease)
   redis.call('HDEL', state, 'f', 't', 'rec', 'a')
+end
+local what, store_ms, load_ms = string.match(store, '^(%a+) (%d+) (%d+)$')
+if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(stored[1]) then
+  local where = what == 'value' and value or failure
+  local time = redis.call('TIME')
+  local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  if what == 'value' then redis.call('DEL', failure) end
+  local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms)
+  if type(kept) ~= 'table' then redis.call('PEXPIRE', where, store_ms) end
 end
 redis.call('DEL', payload)
 if redis.call('EXISTS', lease) == 0 then

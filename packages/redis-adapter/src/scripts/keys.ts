@@ -10,6 +10,8 @@ import type { FlightId, KeyHash } from '@oneflight/core';
  * | `prefix:v1:{hash}:s` | hash | state: `n` last token issued, `fl` floor, `f` and `t` the flight's id and token, `rec` recovery, `a` failed attempts in a row | twice the lease after a claim; 10 minutes after an invalidation |
  * | `prefix:v1:{hash}:w` | hash | waiters: id -> `min` | 8 rechecks + 1 s, at least the lease |
  * | `prefix:v1:{hash}:r` | hash | outcome: `t` token, `o` frame | `retainMs`; less where nobody was registered |
+ * | `prefix:v1:{hash}:v` | hash | the value that was stored on request: `t` token, `o` frame, `at` when it settled, `d` how long its load took | as long as a caller may accept it |
+ * | `prefix:v1:{hash}:e` | hash | the error that was stored on request, the same way | `lingerMs` or `negativeTtlMs` |
  * | `prefix:v1:{hash}:p:id` | string | the frame on its way into the settle script, which deletes it | `retainMs` |
  * | `prefix:v1:i:random` | channel | inbox of one replica | |
  * | `prefix:v1:b:hash` | channel | broadcast of one namespace | |
@@ -23,6 +25,10 @@ export interface KeyNames {
   state(key: KeyHash): string;
   waiters(key: KeyHash): string;
   outcome(key: KeyHash): string;
+  /** The value that was stored on request. */
+  value(key: KeyHash): string;
+  /** The error that was stored on request. */
+  failure(key: KeyHash): string;
   payload(key: KeyHash, id: FlightId): string;
   /** A new name each time: ids made of it are unique per process start. */
   newInbox(): string;
@@ -37,6 +43,8 @@ export function keyNames(prefix: string): KeyNames {
     state: (key) => `${root}{${key}}:s`,
     waiters: (key) => `${root}{${key}}:w`,
     outcome: (key) => `${root}{${key}}:r`,
+    value: (key) => `${root}{${key}}:v`,
+    failure: (key) => `${root}{${key}}:e`,
     payload: (key, id) => `${root}{${key}}:p:${id}`,
     newInbox: () => `${root}i:${randomBytes(16).toString('base64url')}`,
     broadcast: (namespace) => `${root}b:${createHash('sha256').update(namespace).digest('base64url')}`,

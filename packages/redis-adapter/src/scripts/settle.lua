@@ -6,6 +6,8 @@
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
 -- KEYS[5] payload    string: the frame, put there by a SET in the same write, because tracing shows arguments
+-- KEYS[6] value      hash t, o, at, d: the value that was stored on request
+-- KEYS[7] failure    hash t, o, at, d: the error that was stored on request
 -- ARGV[1] key        the key's hash, for messages
 -- ARGV[2] id
 -- ARGV[3] token
@@ -14,6 +16,7 @@
 -- ARGV[6] recovery_ms how long the outcome is kept when nobody is registered: as long as an unknown waiter may take to ask
 -- ARGV[7] inline_max how many bytes of frame a message may carry
 -- ARGV[8] hears_all  1: PUBLISH says whether anybody listens; 0: on Cluster it counts this node's only
+-- ARGV[9] store      what to store and for how long, in ms: `value ms load-ms` or `error ms load-ms`, or '' for nothing
 --
 -- Returns
 --   {'settled', floor, or '' where it is unknown}
@@ -24,6 +27,8 @@ local state = KEYS[2]
 local waiters = KEYS[3]
 local outcome = KEYS[4]
 local payload = KEYS[5]
+local value = KEYS[6]
+local failure = KEYS[7]
 local key = ARGV[1]
 local id = ARGV[2]
 local token = ARGV[3]
@@ -32,11 +37,13 @@ local retain_ms = ARGV[5]
 local recovery_ms = ARGV[6]
 local inline_max = tonumber(ARGV[7])
 local hears_all = ARGV[8]
+local store = ARGV[9]
 
 -- First a write that needs no memory: after it a full server does not stop this script half way.
 redis.call('HDEL', waiters, id)
 
-local frame = redis.call('GET', payload) or bare
+local sent = redis.call('GET', payload)
+local frame = sent or bare
 local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
 local floor = stored[1] or ''
 local owns = stored[2] == id
@@ -79,7 +86,18 @@ end
 if owns then
   redis.call('DEL', lease)
   redis.call('HDEL', state, 'f', 't', 'rec', 'a')
-  -- Here a cache entry would be written, if the token is the flight's and above the floor.
+end
+
+-- Stored only by the flight that owns its key, and never what was begun before an invalidation. An error is stored beside
+-- the last value, which may still be served stale; a value removes the error.
+local what, store_ms, load_ms = string.match(store, '^(%a+) (%d+) (%d+)$')
+if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(stored[1]) then
+  local where = what == 'value' and value or failure
+  local time = redis.call('TIME')
+  local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  if what == 'value' then redis.call('DEL', failure) end
+  local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms)
+  if type(kept) ~= 'table' then redis.call('PEXPIRE', where, store_ms) end
 end
 redis.call('DEL', payload)
 
