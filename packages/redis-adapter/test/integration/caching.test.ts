@@ -75,7 +75,10 @@ describe('8 processes', () => {
   });
 });
 
-async function everyone(replicas: readonly ReplicaProcess[], request: { key: string; runOptions: object; loadMs?: number; fails?: string }): Promise<CallReport[]> {
+async function everyone(
+  replicas: readonly ReplicaProcess[],
+  request: { key: string; runOptions: object; loadMs?: number; fails?: string },
+): Promise<CallReport[]> {
   return (await Promise.all(replicas.map((replica) => replica.burst({ calls: 1, loadMs: 1, ...request })))).flat();
 }
 

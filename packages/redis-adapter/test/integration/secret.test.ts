@@ -162,7 +162,12 @@ test('no error and no warning shows the secret or what was loaded', async () => 
   const lead = await link.claim(claimOf('k', id(1)));
   if (lead.role !== 'leader') throw new Error(`got ${lead.role}`);
   server.pause();
-  const settled = link.settle({ key: 'k', id: id(1), token: lead.fencingToken, outcome: { kind: 'value', bytes: Buffer.from('top secret seats') } });
+  const settled = link.settle({
+    key: 'k',
+    id: id(1),
+    token: lead.fencingToken,
+    outcome: { kind: 'value', bytes: Buffer.from('top secret seats') },
+  });
   const closed = link.close();
   const error = await settled.catch((reason: unknown) => reason);
   server.resume();

@@ -2,7 +2,15 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { decodeFrame, encodeFrame, type Frame } from '../../src/frame.js';
 
-const FRAME: Frame = { kind: 'value', token: 1_700_000_000_000_001, expiresAt: 1_700_000_000_000, key: 'k', id: 'inbox#1', rawBytes: undefined, body: Buffer.from([0, 10, 255]) };
+const FRAME: Frame = {
+  kind: 'value',
+  token: 1_700_000_000_000_001,
+  expiresAt: 1_700_000_000_000,
+  key: 'k',
+  id: 'inbox#1',
+  rawBytes: undefined,
+  body: Buffer.from([0, 10, 255]),
+};
 
 test('a frame comes out as it went in', () => {
   const text = fc.string({ maxLength: 255, unit: fc.integer({ min: 32, max: 126 }).map((code) => String.fromCharCode(code)) });
@@ -58,7 +66,10 @@ test('a frame that is cut anywhere in its head is rejected', () => {
 test('whatever bytes arrive, nothing is thrown', () => {
   const almost = fc.tuple(fc.nat({ max: 60 }), fc.nat({ max: 255 })).map(([at, byte]) => changed(at, byte));
   const bytes = fc.uint8Array({ maxLength: 80 }).map((array) => Buffer.from([2, ...array]));
-  fc.assert(fc.property(fc.oneof(almost, bytes), (frame) => typeof decodeFrame(frame).kind === 'string'), { numRuns: 5_000 });
+  fc.assert(
+    fc.property(fc.oneof(almost, bytes), (frame) => typeof decodeFrame(frame).kind === 'string'),
+    { numRuns: 5_000 },
+  );
 });
 
 test('a key or an id that does not fit is an error of ours, not a broken frame', () => {

@@ -7,7 +7,12 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { decodeFrame, encodeFrame } from '../../src/frame.js';
 import { type FrameOptions, Frames } from '../../src/frames.js';
 
-const OPTIONS: FrameOptions = { prefix: 'oneflight', payloadBytesMax: 1_000_000, compressBytesMin: Number.POSITIVE_INFINITY, secretKeys: [] };
+const OPTIONS: FrameOptions = {
+  prefix: 'oneflight',
+  payloadBytesMax: 1_000_000,
+  compressBytesMin: Number.POSITIVE_INFINITY,
+  secretKeys: [],
+};
 const FLIGHT = { key: 'k', id: 'inbox#1', token: 1_700_000_000_000_001, livesMs: 10_000 };
 const ASKED = { key: 'k', token: FLIGHT.token, min: 0 };
 const HELLO: Outcome = { kind: 'value', bytes: Buffer.from('hello') };
@@ -52,7 +57,11 @@ test('a frame of another key, with another token, or below the min is refused', 
 });
 
 test('with a secret an unsigned frame, one signed with another secret, and one of another prefix are refused', async () => {
-  const others = [plain, frames({ secretKeys: keys('another secret of ours') }), frames({ secretKeys: keys('correct horse battery'), prefix: 'staging' })];
+  const others = [
+    plain,
+    frames({ secretKeys: keys('another secret of ours') }),
+    frames({ secretKeys: keys('correct horse battery'), prefix: 'staging' }),
+  ];
   for (const other of others) {
     const { bytes } = await seal(other, HELLO);
     expect(signed.open(bytes, ASKED)).toEqual({ kind: 'rejected', reason: 'bad_signature' });
@@ -101,7 +110,12 @@ test('a signed frame that was changed anywhere is never accepted', async () => {
 
 test('whatever arrives without the secret, nothing is thrown and nothing is accepted', async () => {
   const tail = fc.uint8Array({ maxLength: 120 });
-  const forged = fc.record({ kind: fc.constantFrom('value', 'error', 'private', 'untravelable'), isSigned: fc.boolean(), raw: fc.option(fc.nat(), { nil: undefined }), tail });
+  const forged = fc.record({
+    kind: fc.constantFrom('value', 'error', 'private', 'untravelable'),
+    isSigned: fc.boolean(),
+    raw: fc.option(fc.nat(), { nil: undefined }),
+    tail,
+  });
   await fc.assert(
     fc.asyncProperty(forged, async ({ kind, isSigned, raw, tail: body }) => {
       const bytes = encodeFrame({ kind, token: FLIGHT.token, expiresAt: 2 ** 47, key: 'k', id: 'inbox#1', rawBytes: raw, body }, isSigned);
@@ -154,7 +168,10 @@ test.each([
 });
 
 test('a compressed form that is broken is refused', async () => {
-  const bytes = encodeFrame({ kind: 'value', token: FLIGHT.token, expiresAt: 0, key: 'k', id: 'inbox#1', rawBytes: 300_000, body: Buffer.from('no') }, false);
+  const bytes = encodeFrame(
+    { kind: 'value', token: FLIGHT.token, expiresAt: 0, key: 'k', id: 'inbox#1', rawBytes: 300_000, body: Buffer.from('no') },
+    false,
+  );
   expect(await plain.openStored(bytes, ASKED)).toEqual({ kind: 'rejected', reason: 'malformed' });
 });
 

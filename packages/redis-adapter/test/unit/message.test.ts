@@ -69,10 +69,8 @@ test('whatever arrives, nothing is thrown', () => {
   const header = fc.string({ maxLength: 40 }).map((text) => Buffer.from(`1 settled ${KEY} ${text}\n`));
   const bytes = fc.uint8Array({ maxLength: 60 }).map((array) => Buffer.from(array));
   fc.assert(
-    fc.property(
-      fc.oneof(bytes, header),
-      bytes,
-      (start, end) => parse('', Buffer.concat([start, end])).every(({ kind }) => typeof kind === 'string'),
+    fc.property(fc.oneof(bytes, header), bytes, (start, end) =>
+      parse('', Buffer.concat([start, end])).every(({ kind }) => typeof kind === 'string'),
     ),
     { numRuns: 2_000 },
   );
