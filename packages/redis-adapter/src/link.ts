@@ -35,6 +35,7 @@ export class RedisLink implements CoordinatorLink {
   readonly inbox: string;
   readonly timings: CoordinatorTimings;
   readonly codec: Codec = defaultCodec;
+  readonly payloadBytesMax: number;
   readonly opening: Promise<void>;
   readonly #session: Session;
   readonly #options: ResolvedOptions;
@@ -53,6 +54,7 @@ export class RedisLink implements CoordinatorLink {
     const { leaseMs, recheckMs, commandTimeoutMs, retainMs } = options;
     this.inbox = names.newInbox();
     this.timings = Object.freeze({ leaseMs, recheckMs, commandTimeoutMs, retainMs });
+    this.payloadBytesMax = options.payloadBytesMax;
     this.#session = session;
     this.#options = options;
     this.#names = names;
