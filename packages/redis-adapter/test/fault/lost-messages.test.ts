@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
 import type { RedisCoordinatorOptions } from '../../src/options.js';
 import { ms, quantile, SCALE } from '../support/stage.js';
-import { scriptOf } from '../support/traps.js';
+import { isRefusal, scriptOf } from '../support/traps.js';
 
 /*
  * Wake-ups are lost, doubled, late and out of order; a reply and a wake-up overtake each other. Several collapsers in
@@ -83,8 +83,8 @@ describe('when the reply to a claim and the wake-up', () => {
     let claimed = (): void => {};
     const executed = new Promise<void>((resolve) => (claimed = resolve));
     link.rules = {
-      reply(command) {
-        if (scriptOf(command) !== 'claim') return 'pass';
+      reply(command, reply) {
+        if (scriptOf(command) !== 'claim' || isRefusal(reply)) return 'pass';
         claimed();
         return 'hold';
       },

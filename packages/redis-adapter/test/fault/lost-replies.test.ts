@@ -3,7 +3,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type CallReport, type ReplicaProcess } from '../support/fleet.js';
 import { SCALE, setStage, type Stage } from '../support/stage.js';
-import { SCRIPT_NAMES, type ScriptName, scriptOf } from '../support/traps.js';
+import { isRefusal, SCRIPT_NAMES, type ScriptName, scriptOf } from '../support/traps.js';
 
 /*
  * The server runs a script and its reply is lost: with the connection (cut), or without a sign while the connection
@@ -47,8 +47,10 @@ describe.each(SCRIPT_NAMES)('a lost reply to %s', (script) => {
     expect(lost).toBe(ROUNDS);
     expect(await followsItself()).toBe(0);
     await noLeaseOutlives();
-    // The fault costs one load more, of the process that it hits; so does the invalidation itself, for who looks again after it.
-    expect(loads).toBeLessThanOrEqual((script === 'invalidate' ? 3 : 2) * ROUNDS);
+    // A connection that is back at once costs no load: what was lost is sent again. Two are for a machine that is too busy.
+    // Silence costs one, of the process that it hits; so does an invalidation, for who looks again after it.
+    const cost = script === 'invalidate' ? 2 * ROUNDS : how === 'hold' ? ROUNDS : 2;
+    expect(loads).toBeLessThanOrEqual(ROUNDS + cost);
     console.log(`lost reply to ${script} (${how}): ${ROUNDS} times, ${loads} loads, 0 failed calls`);
   });
 });
@@ -66,8 +68,8 @@ describe('after all of them', () => {
 async function loseOne(script: ScriptName, how: 'cut' | 'hold', key: string): Promise<number> {
   let lost = 0;
   link.rules = {
-    reply(command) {
-      if (lost > 0 || scriptOf(command) !== script) return 'pass';
+    reply(command, reply) {
+      if (lost > 0 || scriptOf(command) !== script || isRefusal(reply)) return 'pass';
       lost += 1;
       return how;
     },

@@ -15,6 +15,8 @@ const CALLS_DURING = 60;
 const LOAD_MS = 10;
 /** Collapsing again after Redis is back: promised 2 s; twice that, because the machine may be busy. */
 const RECOVERY_MS_MAX = 4_000;
+/** After a connection was lost and the server is there: sooner than the heartbeat of 5 s could help. */
+const HICCUP_MS_MAX = 2_000;
 /** What a call may wait for a silent Redis: `commandTimeoutMs`, and room for a busy machine. */
 const SILENCE_MS_MAX = 250 + 150;
 /** What a call may wait in the worst case: a leader that could not settle holds the key until its lease ends. */
@@ -113,7 +115,7 @@ describe.each([...OUTAGES, ...HICCUPS])('Redis: $name', (trouble) => {
     await moreCalls(processes, CALLS_DURING);
     await trouble.end();
     const backAt = monotonicMs();
-    const recoveredMs = await recovers(processes, backAt);
+    const recoveredMs = await recovers(processes, backAt, trouble.rejects ? RECOVERY_MS_MAX : HICCUP_MS_MAX);
     const answers = (await Promise.all(processes.map((each) => each.stopSteady()))).flat();
     const during = answers.filter(({ startedAt }) => startedAt >= from && startedAt < backAt);
     const added = during.map(addedMs);
@@ -123,7 +125,6 @@ describe.each([...OUTAGES, ...HICCUPS])('Redis: $name', (trouble) => {
     expect(answers.filter(({ error }) => error !== undefined)).toEqual([]);
     expect(quantile(added, 0.5)).toBeLessThanOrEqual(SILENCE_MS_MAX);
     expect(quantile(added, 0.99)).toBeLessThanOrEqual(LEASE_MS + SILENCE_MS_MAX);
-    expect(recoveredMs).toBeLessThanOrEqual(RECOVERY_MS_MAX);
     await endQuietly(processes);
   });
 });
@@ -188,12 +189,12 @@ async function collapses(processes: readonly ReplicaProcess[], key: string): Pro
   return (await stage.loads(key)) === 1;
 }
 
-/** How long after `since` a burst was one load again. */
-async function recovers(processes: readonly ReplicaProcess[], since: number): Promise<number> {
+/** How long after `since` a burst was one load again. Throws when that takes longer than `withinMs`. */
+async function recovers(processes: readonly ReplicaProcess[], since: number, withinMs: number): Promise<number> {
   for (let burst = 0; ; burst++) {
     const startedMs = monotonicMs() - since;
+    expect(startedMs).toBeLessThan(withinMs);
     if (await collapses(processes, `recovery-${burst}`)) return startedMs;
-    expect(startedMs).toBeLessThan(RECOVERY_MS_MAX);
   }
 }
 

@@ -13,12 +13,17 @@ export function scriptOf({ name, args }: RespCommand): ScriptName | undefined {
   return SCRIPT_NAMES.find((script) => SCRIPTS[script].sha1 === what || SCRIPTS[script].lua === what);
 }
 
+/** An error, such as NOSCRIPT: the script was not run. */
+export function isRefusal(reply: Buffer | undefined): boolean {
+  return reply?.[0] === '-'.charCodeAt(0);
+}
+
 /** Springs once, on the next command or reply of a script, and resolves then. */
 export function trap(proxy: RespProxy, at: 'command' | 'reply', script: ScriptName, verdict: Verdict): Promise<void> {
   return new Promise((resolve) => {
     let sprung = false;
-    const spring = (command: RespCommand): Verdict => {
-      if (sprung || scriptOf(command) !== script) return 'pass';
+    const spring = (command: RespCommand, reply?: Buffer): Verdict => {
+      if (sprung || scriptOf(command) !== script || isRefusal(reply)) return 'pass';
       sprung = true;
       resolve();
       return verdict;
