@@ -130,12 +130,18 @@ export class Flight {
     if (message.kind === 'settled' && this.#mark !== undefined && message.fencingToken < this.#mark) return;
     if (message.kind === 'settled') this.#mailbox.post({ why: 'settled', outcome: message.outcome });
     else if (message.kind === 'woken') this.#mailbox.post({ why: 'woken' });
-    else this.#after(this.#host.random() * TAKEOVER_SPREAD_MS, () => this.#mailbox.post({ why: 'vacated' }));
+    else this.#claimSoon('vacated', TAKEOVER_SPREAD_MS);
   }
 
   /** Messages may have been lost: look soon, at a moment of its own. */
   recheckSoon(withinMs: number): void {
-    if (this.#phase === 'following') this.#after(this.#host.random() * withinMs, () => this.#mailbox.post({ why: 'recheck' }));
+    if (this.#phase === 'following') this.#claimSoon('recheck', withinMs);
+  }
+
+  /** Counts as asking from now on, so that a batch waits for all keys that it may get, each at a moment of its own. */
+  #claimSoon(why: 'recheck' | 'vacated', withinMs: number): void {
+    this.waiters.first()?.onElection?.('asking');
+    this.#after(this.#host.random() * withinMs, () => this.#mailbox.post({ why }));
   }
 
   /** Ends it now: the collapser closes. */

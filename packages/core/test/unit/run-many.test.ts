@@ -1,7 +1,9 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import * as fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCollapser, type BatchContext, type Collapser } from '../../src/index.js';
-import { cluster, type Cluster } from '../support/cluster.js';
-import { manualLoader } from '../support/loads.js';
+import { cluster, legs, type Cluster } from '../support/cluster.js';
+import { fates, manualLoader } from '../support/loads.js';
 
 let current: Cluster | undefined;
 
@@ -99,6 +101,239 @@ describe('runMany in one process', () => {
     ]);
     expect(single.runs).toHaveLength(1);
   });
+
+  it("loads in the caller's own context", async () => {
+    const request = new AsyncLocalStorage<string>();
+    const seen = await request.run('request 7', () => createCollapser().runMany([1], async () => new Map([[1, request.getStore()]]), seat));
+    expect(seen.get(1)).toBe('request 7');
+  });
+
+  it('settles keys one by one as the loader says, before the batch has ended', async () => {
+    const collapser = createCollapser();
+    const { runs, load } = manualTable();
+    const many = collapser.runMany([1, 2], load, seat);
+    const single = collapser.run(['seat', 1], () => 'never');
+    runs[0]?.context.settle(1, 'early');
+    expect(await single).toBe('early');
+    expect(await fates([many])).toEqual(['pending']);
+    runs[0]?.end();
+    expect([...(await many)]).toEqual([
+      [1, 'early'],
+      [2, 'seat 2'],
+    ]);
+  });
+
+  it('leaves out what the loader did not find, and gives undefined for it to run', async () => {
+    const collapser = createCollapser();
+    const { runs, load } = manualTable();
+    const many = collapser.runMany([1, 2, 3], load, seat);
+    const single = collapser.run(['seat', 2], () => 'never');
+    runs[0]?.end(new Map([[3, 'c']]));
+    expect([...(await many)]).toEqual([[3, 'c']]);
+    expect(await single).toBeUndefined();
+  });
+
+  it('rejects with the error of the loader, thrown or rejected, untouched', async () => {
+    const collapser = createCollapser();
+    const gone = new Error('the database is gone');
+    const thrown = collapser.runMany(
+      [1, 2],
+      () => {
+        throw gone;
+      },
+      seat,
+    );
+    await expect(thrown).rejects.toBe(gone);
+    await expect(collapser.runMany([1, 2], () => Promise.reject(gone), seat)).rejects.toBe(gone);
+    expect(collapser.stats()).toMatchObject({ flights: 0, waiters: 0 });
+  });
+
+  it('fails one key alone when the loader says so: the call rejects, or tells onKeyError and has the others', async () => {
+    const collapser = createCollapser();
+    const broken = new Error('broken seat');
+    const failures: unknown[] = [];
+    const { runs, load } = manualTable();
+    const strict = collapser.runMany([1, 2], load, seat);
+    const lenient = collapser.runMany([1, 2], load, { ...seat, onKeyError: (...failure) => void failures.push(failure) });
+    runs[0]?.context.fail(1, broken);
+    await expect(strict).rejects.toBe(broken);
+    runs[0]?.end();
+    expect([...(await lenient)]).toEqual([[2, 'seat 2']]);
+    expect(failures).toEqual([[1, broken]]);
+    expect(collapser.stats()).toMatchObject({ flights: 0, waiters: 0 });
+  });
+
+  it('leaves by its signal, and aborts that of the batch once nobody waits for any of its keys', async () => {
+    const collapser = createCollapser();
+    const leaves = new AbortController();
+    const { runs, load } = manualTable();
+    const many = collapser.runMany(range(0, 50), load, { ...seat, signal: leaves.signal });
+    const stays = new AbortController();
+    const single = collapser.run(['seat', 7], () => 'never', { signal: stays.signal });
+    const { signal } = runs[0]?.context ?? {};
+    leaves.abort(new Error('gone'));
+    await expect(many).rejects.toThrow('gone');
+    expect(signal?.aborted).toBe(false);
+    stays.abort();
+    await expect(single).rejects.toThrow();
+    expect(signal?.aborted).toBe(true);
+    expect(collapser.stats()).toMatchObject({ flights: 0, waiters: 0 });
+    await expect(collapser.runMany([1], load, { ...seat, signal: leaves.signal })).rejects.toThrow('gone');
+    expect(runs).toHaveLength(1);
+  });
+
+  it('warns of no listeners however many keys share a signal', async () => {
+    const warnings: unknown[] = [];
+    const note = (warning: Error): void => void warnings.push(warning.name);
+    process.on('warning', note);
+    await createCollapser().runMany(range(0, 50), table().load, { ...seat, signal: new AbortController().signal });
+    await new Promise((resolve) => setImmediate(resolve));
+    process.off('warning', note);
+    expect(warnings).toEqual([]);
+  });
+
+  it('tells each key its own context, and the batch all keys', async () => {
+    const { r0, settleDown } = start(1);
+    const { runs, load } = manualTable();
+    const many = r0.runMany([1, 2], load, seat);
+    await settleDown();
+    const { context } = runs[0] ?? {};
+    expect([context?.key, context?.fencingToken]).toEqual([[1, 2], undefined]);
+    expect([context?.of(1).key, context?.of(2).key]).toEqual([
+      ['seat', 1],
+      ['seat', 2],
+    ]);
+    expect(context?.of(2).fencingToken).toBeGreaterThan(0);
+    expect(() => context?.of(3)).toThrow('expected a key of this batch, got the number 3');
+    expect(() => context?.settle(3, '')).toThrow('expected a key of this batch, got the number 3');
+    expect(() => context?.fail(3, '')).toThrow(TypeError);
+    runs[0]?.end();
+    await many;
+  });
+
+  it('still loads by one call over the limit of flights and in observe mode', async () => {
+    for (const options of [{ limits: { flightsMax: 1 } }, { mode: 'observe' as const }]) {
+      const { batches, load } = table();
+      expect((await createCollapser(options).runMany([1, 2, 3], load, seat)).size).toBe(3);
+      expect(batches).toEqual([[1, 2, 3]]);
+    }
+  });
+
+  it('gathers single loads of one tick into batches, as a DataLoader does', async () => {
+    const collapser = createCollapser();
+    const { batches, load } = table();
+    const loadSeat = gathered((ids: number[]) => collapser.runMany(ids, load, seat));
+    expect(await Promise.all([loadSeat(1), loadSeat(2), loadSeat(1)])).toEqual(['seat 1', 'seat 2', 'seat 1']);
+    expect(await loadSeat(3)).toBe('seat 3');
+    expect(batches).toEqual([[1, 2], [3]]);
+  });
+});
+
+/** What a DataLoader does, in a few lines over `runMany`: collects the keys of one tick. */
+function gathered<K, T>(loadAll: (keys: K[]) => Promise<Map<K, T>>): (key: K) => Promise<T | undefined> {
+  let next: { keys: Set<K>; all: Promise<Map<K, T>> } | undefined;
+  return async (key) => {
+    if (next === undefined) {
+      const keys = new Set<K>();
+      const all = Promise.resolve().then(() => {
+        next = undefined;
+        return loadAll([...keys]);
+      });
+      next = { keys, all };
+    }
+    next.keys.add(key);
+    return (await next.all).get(key);
+  };
+}
+
+describe('calls inside a batch loader', () => {
+  it('are not collapsed for other keys, also across awaits and in another collapser', async () => {
+    const collapser = createCollapser();
+    const other = createCollapser({ name: 'other' });
+    const held = manualLoader();
+    void collapser.run('venue', held);
+    void other.run('venue', held);
+    const sources: string[] = [];
+    await collapser.runMany(
+      [1],
+      async () => {
+        await Promise.resolve();
+        for (const each of [collapser, other]) sources.push((await each.flight('venue', () => 'alone')).source);
+        sources.push(...(await collapser.runMany([2], async () => new Map([[2, 'nested batch']]), seat)).values());
+        return new Map();
+      },
+      seat,
+    );
+    expect(sources).toEqual(['bypass', 'bypass', 'nested batch']);
+    held.runs.forEach((run) => run.end('v'));
+  });
+
+  it('get ReentrantFlightError for a key of the batch, which would wait for itself', async () => {
+    const collapser = createCollapser();
+    const errors: unknown[] = [];
+    await collapser.runMany(
+      [1, 2],
+      async (ids) => {
+        errors.push(await collapser.run(['seat', 2], () => 'v').catch((error: { code: string }) => error.code));
+        const deeper = collapser.runMany([3], async () => new Map([[3, await collapser.run(['seat', 1], () => 'v')]]), seat);
+        errors.push(await deeper.catch((error: { code: string }) => error.code));
+        return new Map(ids.map((id) => [id, 'v']));
+      },
+      seat,
+    );
+    expect(errors).toEqual(['ERR_ONEFLIGHT_REENTRANT', 'ERR_ONEFLIGHT_REENTRANT']);
+  });
+
+  it('are collapsed again once the batch has ended, in work that it left behind', async () => {
+    const collapser = createCollapser();
+    const held = manualLoader();
+    let goOn = (): void => {};
+    const ended = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    let left: Promise<unknown> | undefined;
+    await collapser.runMany(
+      [1],
+      async () => {
+        left = ended.then(() => Promise.all([collapser.run('venue', held), collapser.run('venue', held)]));
+        return new Map();
+      },
+      seat,
+    );
+    goOn();
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(held.runs).toHaveLength(1);
+    held.runs[0]?.end('v');
+    expect(await left).toEqual(['v', 'v']);
+  });
+
+  it('do not make two replicas wait for each other where keys need each other without a circle: a needs b, c needs d', async () => {
+    const { r0, r1, settleDown, network } = start(2);
+    // R0 leads a and d, R1 leads b and c: each batch needs a key of the other one.
+    const needs: Record<string, string> = { a: 'b', c: 'd' };
+    const loaded: string[] = [];
+    const of = (name: string) => ({ key: (part: string) => [name, part] });
+    const load = (replica: Collapser) => async (parts: readonly string[]) => {
+      const values = new Map<string, string>();
+      for (const part of parts) {
+        const need = needs[part];
+        const needed = need === undefined ? '' : await replica.run(['part', need], () => `${need} alone`);
+        loaded.push(part);
+        values.set(part, `${part}(${needed})`);
+      }
+      return values;
+    };
+    const hold = network.hold(legs(1, 'request', 'claim'));
+    const left = r0.runMany(['a', 'd'], load(r0), of('part'));
+    const right = r1.runMany(['b', 'c'], load(r1), of('part'));
+    hold();
+    await settleDown();
+    expect([[...(await left).values()], [...(await right).values()]]).toEqual([
+      ['a(b alone)', 'd()'],
+      ['b()', 'c(d alone)'],
+    ]);
+    expect(loaded.toSorted()).toEqual(['a', 'b', 'c', 'd']);
+  });
 });
 
 describe('runMany over replicas', () => {
@@ -123,5 +358,243 @@ describe('runMany over replicas', () => {
       settles: 100,
       all: 8 * 65 + 100,
     });
+  });
+
+  it('starts both batches where each replica leads a key that the other one follows', async () => {
+    const { r0, r1, settleDown, network } = start(2);
+    const tables = [manualTable(), manualTable()] as const;
+    // R0's claim of b and R1's claim of a come second.
+    const isSecond = new Set<unknown>();
+    const letGo = network.hold((leg) => leg.kind === 'request' && leg.op === 'claim' && isSecond.has(leg.id));
+    isSecond.add('replica-1#2').add('replica-2#2');
+    const left = r0.runMany(['a', 'b'] as never[], tables[0].load as never, { key: (part) => part });
+    const right = r1.runMany(['b', 'a'] as never[], tables[1].load as never, { key: (part) => part });
+    await settleDown();
+    expect(
+      tables.map(({ runs }) => runs.length),
+      'claims without a reply are waited for',
+    ).toEqual([0, 0]);
+    letGo();
+    await settleDown();
+    expect(tables.map(({ runs }) => runs.map(({ ids }) => ids))).toEqual([[['a']], [['b']]]);
+    tables[0].runs[0]?.end();
+    tables[1].runs[0]?.end();
+    await settleDown();
+    expect([...(await left)]).toEqual([...(await right)].toReversed());
+  });
+
+  it('starts with what came when a claim is not answered in time; a key that is led later has a batch of its own', async () => {
+    const { r0, network, clock, settleDown } = start(1);
+    const { runs, load } = manualTable();
+    const deliver = network.hold((leg) => leg.kind === 'reply' && leg.id === 'replica-1#2');
+    const many = r0.runMany([1, 2, 3], load, seat);
+    // Others are answered: the coordinator is busy, not silent, and the flight of key 2 waits on.
+    for (let round = 0; round < 3; round++) {
+      await clock.advance(99);
+      void r0.run(['other', round], () => 1);
+    }
+    expect(runs.map(({ ids }) => ids)).toEqual([[1, 3]]);
+    deliver();
+    await settleDown();
+    expect(runs.map(({ ids }) => ids)).toEqual([[1, 3], [2]]);
+    runs.forEach((run) => run.end());
+    await settleDown();
+    expect((await many).size).toBe(3);
+  });
+
+  it('answers other replicas key by key when the loader settles them one by one', async () => {
+    const { r0, r1, settleDown } = start(2);
+    const { runs, load } = manualTable();
+    const leading = r0.runMany([1, 2], load, seat);
+    await settleDown();
+    const early = r1.run(['seat', 1], () => 'never');
+    const late = r1.run(['seat', 2], () => 'never');
+    await settleDown();
+    runs[0]?.context.settle(1, 'early');
+    await settleDown();
+    expect(await fates([early, late])).toEqual(['value early', 'pending']);
+    runs[0]?.end();
+    await settleDown();
+    expect(await fates([late, leading])).toEqual(['value seat 2', expect.stringContaining('value')]);
+  });
+
+  it('leaves out on every replica what the loader did not find, also with a codec that knows no undefined', async () => {
+    const codec = {
+      encode: (value: string) => Buffer.from(JSON.stringify(value)),
+      decode: (bytes: Uint8Array) => String(JSON.parse(Buffer.from(bytes).toString())),
+    };
+    for (const options of [seat, { ...seat, codec }]) {
+      const { replicas, settleDown } = start(3);
+      const { runs, load } = manualTable();
+      const calls = replicas.map((replica) => replica.runMany([1, 2], load, options));
+      await settleDown();
+      expect(runs.map(({ ids }) => ids)).toEqual([[1, 2]]);
+      runs[0]?.end(new Map([[2, 'b']]));
+      await settleDown();
+      expect((await Promise.all(calls)).map((values) => [...values])).toEqual(Array(3).fill([[2, 'b']]));
+      await current?.closeAll();
+    }
+  });
+
+  it('gives every replica the error of a batch that failed', async () => {
+    const { replicas, settleDown } = start(3);
+    const { runs, load } = manualTable();
+    const ends = Promise.allSettled(replicas.map((replica) => replica.runMany([1, 2], load, seat)));
+    await settleDown();
+    runs[0]?.fail(Object.assign(new Error('deadlock detected'), { code: '40P01' }));
+    await settleDown();
+    expect(await ends).toMatchObject(Array(3).fill({ status: 'rejected', reason: { code: '40P01', message: 'deadlock detected' } }));
+  });
+
+  it('takes over all keys of a replica that dies in the middle by one batch', async () => {
+    let drawn = 0;
+    const { r0, r1, replicas, coordinators, settleDown, clock } = start(3, {}, { random: () => (drawn++ % 7) / 7 });
+    const tables = [manualTable(), manualTable(), manualTable()] as const;
+    void r0.runMany(range(0, 20), tables[0].load, seat).catch(() => undefined);
+    await settleDown();
+    const survivors = [r1.runMany(range(0, 20), tables[1].load, seat), replicas[2]?.runMany(range(0, 20), tables[2].load, seat)];
+    const ends = Promise.allSettled(survivors);
+    await settleDown();
+    tables[0].runs[0]?.context.settle(0, 'before it died');
+    await settleDown();
+    coordinators[0]?.crash();
+    await clock.advance(500);
+    const again = [...tables[1].runs, ...tables[2].runs];
+    expect(again.length, 'one batch per replica at most').toBeLessThanOrEqual(2);
+    expect(again.flatMap(({ ids }) => ids).toSorted((a, b) => a - b)).toEqual(range(1, 20));
+    again.forEach((run) => run.end());
+    await settleDown();
+    const expected = range(0, 20).map((id) => [id, id === 0 ? 'before it died' : nameOf(id)]);
+    for (const end of await ends) expect(end.status === 'fulfilled' && [...(end.value ?? [])]).toEqual(expected);
+  });
+
+  it('loads everything by one call on each replica while the coordinator is away, or rejects if asked to', async () => {
+    const { replicas, r0, hub, settleDown } = start(2);
+    hub.outage(true);
+    const tables = replicas.map(table);
+    const calls = replicas.map((replica, index) => replica.runMany([1, 2, 3], tables[index]?.load ?? table().load, seat));
+    const refused = Promise.allSettled([r0.runMany([4, 5], table().load, { ...seat, whenDegraded: 'reject' })]);
+    await settleDown();
+    expect((await Promise.all(calls)).map(({ size }) => size)).toEqual([3, 3]);
+    expect(tables.map(({ batches }) => batches)).toEqual([[[1, 2, 3]], [[1, 2, 3]]]);
+    expect(await refused).toMatchObject([{ status: 'rejected', reason: { code: 'ERR_ONEFLIGHT_COORDINATOR' } }]);
+    hub.outage(false);
+  });
+
+  it('keeps the leases of a batch that takes much longer than one', async () => {
+    const { r0, r1, settleDown, clock } = start(2);
+    const { runs, load } = manualTable();
+    const calls = [r0.runMany(range(0, 10), load, seat), r1.runMany(range(0, 10), load, seat)];
+    await clock.advance(20_000);
+    expect(runs).toHaveLength(1);
+    runs[0]?.end();
+    await settleDown();
+    expect((await Promise.all(calls)).map(({ size }) => size)).toEqual([10, 10]);
+  });
+
+  it('gives a call after an invalidation a load that began after it', async () => {
+    const { r0, r1, settleDown } = start(2);
+    const { runs, load } = manualTable();
+    const before = r0.runMany([1, 2], load, seat);
+    await settleDown();
+    await Promise.all([r1.invalidate(['seat', 1]), settleDown()]);
+    const after = r1.runMany([1, 2], load, seat);
+    await settleDown();
+    expect(runs.map(({ ids }) => ids)).toEqual([[1, 2], [1]]);
+    runs[0]?.end(
+      new Map([
+        [1, 'old'],
+        [2, 'old'],
+      ]),
+    );
+    runs[1]?.end(new Map([[1, 'new']]));
+    await settleDown();
+    expect([[...(await before).values()], [...(await after).values()]]).toEqual([
+      ['old', 'old'],
+      ['new', 'old'],
+    ]);
+  });
+
+  it('ends every call, and loads each key once, whatever the overlaps and the order of the replies', { timeout: 30_000 }, async () => {
+    const plan = fc.array(fc.uniqueArray(fc.integer({ min: 0, max: 7 }), { minLength: 1, maxLength: 8 }), { minLength: 2, maxLength: 6 });
+    const property = fc.asyncProperty(plan, fc.infiniteStream(fc.nat(40)), async (calls, delays) => {
+      const { replicas, clock, network, hub } = cluster(3, {}, {});
+      const release = network.hold((leg) => leg.kind === 'reply' && leg.op === 'claim' && (delays.next().value ?? 0) > 20);
+      const loaded: number[] = [];
+      const load = async (ids: readonly number[]) => {
+        loaded.push(...ids);
+        await new Promise<void>((resolve) => void clock.setTimer(resolve, 300));
+        return new Map(ids.map((id) => [id, nameOf(id)]));
+      };
+      const results = calls.map((ids, index) => replicas[index % 3]?.runMany(ids, load, seat));
+      await clock.advance(40);
+      release();
+      await clock.advance(5_000);
+      const ends = await Promise.all(results);
+      expect(ends.map((values) => [...(values ?? [])])).toEqual(calls.map((ids) => ids.map((id) => [id, nameOf(id)])));
+      expect(loaded.toSorted()).toEqual([...new Set(calls.flat())].toSorted());
+      expect(replicas.map((replica) => replica.stats().flights)).toEqual([0, 0, 0]);
+      await Promise.all(replicas.map((replica) => replica.close()));
+      expect(clock.pending).toBe(0);
+      expect(hub.keys().every(({ table: name }) => name !== 'L')).toBe(true);
+    });
+    await fc.assert(property, { numRuns: 100, seed: 20_260_101 });
+  });
+});
+
+describe('runMany refuses', () => {
+  const collapser = createCollapser();
+  const { load } = table();
+  it.each<[name: string, call: () => Promise<unknown>, code: string, message: string]>([
+    ['keys that are no array', () => collapser.runMany(5 as never, load, seat), 'KEY', 'expected keys to be an array, got the number 5'],
+    [
+      'a loader that is none',
+      () => collapser.runMany([1], 5 as never, seat),
+      'LOADER',
+      'expected a batch loader: a function that returns a Map from key to value, got the number 5',
+    ],
+    ['no options', () => collapser.runMany([1], load, undefined as never), 'OPTION', 'expected options to be an object, got undefined'],
+    [
+      'no key function',
+      () => collapser.runMany([1], load, {} as never),
+      'OPTION',
+      'expected options.key to be a function from one of the keys to the key it stands for, got undefined',
+    ],
+    [
+      'an unknown option',
+      () => collapser.runMany([1], load, { ...seat, onError: 1 } as never),
+      'OPTION',
+      "the unknown option 'onError'; did you mean 'onKeyError'?",
+    ],
+    [
+      'an option of run that is wrong',
+      () => collapser.runMany([1], load, { ...seat, timeoutMs: 0 }),
+      'OPTION',
+      'expected options.timeoutMs to be',
+    ],
+    [
+      'a key that is none, before anything is loaded',
+      () => collapser.runMany([1, 2], load, { key: (id) => (id === 2 ? '' : 'k') }),
+      'KEY',
+      'got an empty string',
+    ],
+    [
+      'a loader that returns no map',
+      () => collapser.runMany([1], async () => ['v'] as never, seat),
+      'LOADER',
+      'expected a batch loader that returns a Map from key to value, got an array of length 1',
+    ],
+    ['a loader that returns nothing', () => collapser.runMany([1], async () => undefined as never, seat), 'LOADER', 'got undefined'],
+  ])('%s', async (_, call, code, message) => {
+    await expect(call()).rejects.toEqual(
+      expect.objectContaining({ name: 'TypeError', code: `ERR_ONEFLIGHT_${code}`, message: expect.stringContaining(message) }),
+    );
+    expect(collapser.stats().flights).toBe(0);
+  });
+
+  it('a closed collapser', async () => {
+    const closed = createCollapser();
+    await closed.close();
+    await expect(closed.runMany([1], load, seat)).rejects.toMatchObject({ code: 'ERR_ONEFLIGHT_CLOSED' });
   });
 });
