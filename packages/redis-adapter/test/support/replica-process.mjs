@@ -115,7 +115,9 @@ const commands = {
   },
 };
 
-process.on('message', async ({ number, command, request }) => {
+async function answer({ number, command, request }) {
   process.send({ number, reply: await commands[command](request) });
-});
+}
+
+process.on('message', (message) => void answer(message));
 process.send({ number: 0, reply: 'ready' });
