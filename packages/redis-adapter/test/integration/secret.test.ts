@@ -154,6 +154,17 @@ test('an outcome that overtakes the reply is believed only if it is not an old o
   expect(b.heard.flatMap((message) => (message.kind === 'settled' ? message.ids : []))).toEqual([b.id(2), b.id(3)]);
 });
 
+test('a value that somebody without the secret stored answers nobody: it is loaded', async () => {
+  const [forger, honest] = [collapserWith({ secret: 'the secret of a forger' }), collapserWith({ secret: SECRET })];
+  const stored = { ttlMs: 60_000 };
+  expect(await forger.run('k', () => 'forged', stored)).toBe('forged');
+  expect((await forger.flight('k', () => 'forged', stored)).source).toBe('cache');
+  const reasons: string[] = [];
+  honest.listen((event) => void (event.type === 'rejected' && reasons.push(event.reason)));
+  expect(await honest.flight('k', () => 'loaded', stored)).toMatchObject({ value: 'loaded' });
+  expect(reasons).toContain('bad_signature');
+});
+
 test('no error and no warning shows the secret or what was loaded', async () => {
   const warnings: string[] = [];
   const onWarning = (warning: Error) => void warnings.push(String(warning.stack));
