@@ -35,7 +35,7 @@ const TRAITS: Readonly<Record<string, (who: string) => Trait>> = {
 /** Answers as the request asks for: with its caller's name in the body, a part for a Range, and the headers of its trait. */
 const answerAsTold: RequestHandler = (request, response) => {
   const body = Buffer.from(`answer to ${String(request.get('x-caller'))}`);
-  const told = JSON.parse(String(request.get('x-answer') ?? '{}')) as Record<string, string>;
+  const told = JSON.parse(request.get('x-answer') ?? '{}') as Record<string, string>;
   response.set({ ETag: '"1"', 'Access-Control-Allow-Origin': request.get('origin') ?? '*', 'Content-Type': 'text/plain', ...told });
   if (request.headers.range !== undefined)
     return void response.status(206).set('Content-Range', `bytes 0-3/${body.byteLength}`).end(body.subarray(0, 4));
@@ -127,28 +127,37 @@ function askAs(
 
 /** What an answer holds that its caller must not see; `sharedBy` is the trait of the request that ran, if it was another one. */
 function leaksTo(caller: string, { status, headers, body }: Answer, trait: Trait, sharedBy?: Trait): string[] {
-  const leaks: string[] = [];
   const other = caller === 'leader' ? 'follower' : 'leader';
-  if (sharedBy === undefined && body.includes(other)) leaks.push('a body of the other, who was not to be shared with');
-  if (headers['set-cookie']?.some((cookie) => cookie.includes(other)) === true) leaks.push('a cookie of the other');
-  if (headers['access-control-allow-origin']?.includes(other) === true) leaks.push('an allowed origin of the other');
-  if (headers['x-request-id'] !== caller) leaks.push('a request id of the other');
-  if (status === 304 && trait.headers?.['if-none-match'] === undefined) leaks.push('a 304 for no condition');
-  if (status === 206 && trait.headers?.['range'] === undefined) leaks.push('a part for no range');
-  if (trait.method !== 'HEAD' && status === 200 && body === '') leaks.push('an empty body');
-  if (sharedBy === undefined) return leaks;
-  for (const name of ['authorization', 'cookie']) {
-    if (sharedBy.headers?.[name] !== trait.headers?.[name]) leaks.push(`an answer to another ${name}`);
-  }
-  if (/private|no-store/.test(sharedBy.answer?.['cache-control'] ?? '')) leaks.push('a private answer');
-  if (sharedBy.answer?.['set-cookie'] !== undefined || sharedBy.answer?.['content-type'] === 'text/event-stream')
-    leaks.push('an answer for one');
-  if (sharedBy.answer?.['vary'] !== undefined && sharedBy.headers?.['accept-language'] !== trait.headers?.['accept-language'])
-    leaks.push('another variant');
-  if (sharedBy.answer?.['content-encoding'] !== undefined && sharedBy.headers?.['accept-encoding'] !== trait.headers?.['accept-encoding'])
-    leaks.push('another encoding');
-  if (sharedBy.headers?.['range'] !== undefined || trait.headers?.['range'] !== undefined) leaks.push('something for a range');
-  return leaks;
+  const checks: Readonly<Record<string, boolean>> = {
+    'a body of the other, who was not to be shared with': sharedBy === undefined && body.includes(other),
+    'a cookie of the other': String(headers['set-cookie']).includes(other),
+    'an allowed origin of the other': String(headers['access-control-allow-origin']).includes(other),
+    'a request id of the other': headers['x-request-id'] !== caller,
+    'a 304 for no condition': status === 304 && !says(trait, 'if-none-match'),
+    'a part for no range': status === 206 && !says(trait, 'range'),
+    'an empty body': trait.method !== 'HEAD' && status === 200 && body === '',
+  };
+  const found = Object.keys(checks).filter((what) => checks[what]);
+  return sharedBy === undefined ? found : [...found, ...wrongToShare(sharedBy, trait)];
+}
+
+function says({ headers = {} }: Trait, name: string): boolean {
+  return headers[name] !== undefined;
+}
+
+function wrongToShare(from: Trait, to: Trait): string[] {
+  const differs = (name: string): boolean => from.headers?.[name] !== to.headers?.[name];
+  const { answer = {} } = from;
+  const checks: Readonly<Record<string, boolean>> = {
+    'an answer to another identity': differs('authorization') || differs('cookie'),
+    'a private answer': /private|no-store/.test(answer['cache-control'] ?? ''),
+    'an answer for one': answer['set-cookie'] !== undefined || answer['content-type'] === 'text/event-stream',
+    'another variant': answer['vary'] !== undefined && differs('accept-language'),
+    'another encoding': answer['content-encoding'] !== undefined && differs('accept-encoding'),
+    'something for a range': says(from, 'range') || says(to, 'range'),
+    'no body for a GET': from.method === 'HEAD' && to.method !== 'HEAD',
+  };
+  return Object.keys(checks).filter((what) => checks[what]);
 }
 
 describe('of any requests at the same time', () => {
@@ -280,16 +289,18 @@ interface Asked {
 
 /** RFC 9111 sections 3, 3.5 and 4 for a shared cache, written down a second time and in another way. */
 function whyForbidden(from: Asked, to: Asked, headers: Partial<Record<string, string>>, status: number): string | undefined {
-  const control = (headers['cache-control'] ?? '').toLowerCase();
-  if (/private|no-store|no-cache=/.test(control)) return 'Cache-Control of the answer';
-  if ([from, to].some((one) => (one.headers['cache-control'] ?? '').includes('no-store'))) return 'Cache-Control of a request';
-  if (![200, 203, 204, 301, 404, 410].includes(status)) return 'status';
-  if (headers['set-cookie'] !== undefined || headers['clear-site-data'] !== undefined) return 'a header for one caller';
-  if (status !== 204 && (headers['content-type'] ?? '').toLowerCase().startsWith('text/event-stream')) return 'a stream';
-  if (headers.vary === '*') return 'Vary';
+  if (isForOne(headers, status)) return 'the answer itself';
+  if ([from, to].some((one) => one.headers['range'] !== undefined || one.headers['cache-control'] === 'no-store'))
+    return 'one of the requests';
+  if (from.method === 'HEAD' && to.method === 'GET') return 'the method';
   const names = ['authorization', 'cookie', 'proxy-authorization', 'x-api-key', ...(headers.vary ?? '').toLowerCase().split(/,\s*/)];
   if (headers['content-encoding'] !== undefined) names.push('accept-encoding');
-  for (const name of names) if ((from.headers[name] ?? '').trim() !== (to.headers[name] ?? '').trim()) return name;
-  if (from.headers['range'] !== undefined || to.headers['range'] !== undefined) return 'range';
-  return from.method === 'HEAD' && to.method === 'GET' ? 'method' : undefined;
+  return names.find((name) => (from.headers[name] ?? '').trim() !== (to.headers[name] ?? '').trim());
+}
+
+function isForOne(headers: Partial<Record<string, string>>, status: number): boolean {
+  const isStream = status !== 204 && /^text\/event-stream/i.test(headers['content-type'] ?? '');
+  const isPrivate = /private|no-store|no-cache=/i.test(headers['cache-control'] ?? '') || headers.vary === '*';
+  const isPersonal = headers['set-cookie'] !== undefined || headers['clear-site-data'] !== undefined;
+  return isStream || isPrivate || isPersonal || ![200, 203, 204, 301, 404, 410].includes(status);
 }

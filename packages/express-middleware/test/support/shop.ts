@@ -1,7 +1,15 @@
 import { once } from 'node:events';
 import { Agent, createServer, type IncomingHttpHeaders, request as send, type Server } from 'node:http';
 
-import { type Collapser, type CollapserOptions, createCollapser, systemClock } from '@oneflight/core';
+import {
+  type Collapser,
+  type CollapserOptions,
+  type Coordinator,
+  type CoordinatorLink,
+  createCollapser,
+  type SettleRequest,
+  systemClock,
+} from '@oneflight/core';
 import { memoryHub } from '@oneflight/core/testing';
 import express, { type Express, type RequestHandler } from 'express';
 import { afterEach, expect } from 'vitest';
@@ -39,13 +47,15 @@ export interface ShopOptions {
   /** Collapse inside each replica only. */
   readonly alone?: boolean;
   readonly collapser?: CollapserOptions;
+  /** What happens to the bytes of an answer on their way to other replicas. */
+  readonly tamper?: (bytes: Uint8Array) => Uint8Array;
 }
 
 /** Replicas of one shop in this process, each with a server of its own. `gate` is what its handler may wait for. */
 export async function startShop(count: number, handler: RequestHandler, options?: CollapseOptions, shop: ShopOptions = {}) {
   const hub = memoryHub({ clock: systemClock });
   const collapsers = Array.from({ length: count }, () =>
-    createCollapser({ ...(shop.alone !== true && { coordinator: hub.coordinator() }), ...shop.collapser }),
+    createCollapser({ ...(shop.alone !== true && { coordinator: tampered(hub.coordinator(), shop.tamper) }), ...shop.collapser }),
   );
   const calls: string[] = [];
   const counted: RequestHandler = (request, response, next) => {
@@ -69,6 +79,28 @@ export async function startShop(count: number, handler: RequestHandler, options?
     ask: (replica: number, what: Ask) => ask(portOf(servers[replica]), what),
     allWait: (expected: number) => expect.poll(waiters, { interval: 5, timeout: 4_000 }).toBe(expected),
     allRun: (expected: number) => expect.poll(() => calls.length, { interval: 5, timeout: 4_000 }).toBe(expected),
+  };
+}
+
+/** A coordinator that changes what is settled. */
+function tampered(coordinator: Coordinator, tamper: ShopOptions['tamper']): Coordinator {
+  if (tamper === undefined) return coordinator;
+  const settle = (link: CoordinatorLink, request: SettleRequest) =>
+    link.settle(
+      request.outcome.kind === 'value' ? { ...request, outcome: { kind: 'value', bytes: tamper(request.outcome.bytes) } } : request,
+    );
+  return {
+    ...(coordinator.clock !== undefined && { clock: coordinator.clock }),
+    connect(replica) {
+      const link = coordinator.connect(replica);
+      return new Proxy(link, {
+        get(target, name) {
+          if (name === 'settle') return (request: SettleRequest) => settle(target, request);
+          const value: unknown = Reflect.get(target, name, target);
+          return typeof value === 'function' ? value.bind(target) : value;
+        },
+      });
+    },
   };
 }
 

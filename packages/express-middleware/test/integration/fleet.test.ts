@@ -1,0 +1,92 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+import { startRedis, type TestServer } from '@oneflight/testkit';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { ask } from '../support/shop.js';
+
+const REPLICAS = 4;
+let server: TestServer;
+let control: Redis;
+let replicas: { child: ChildProcess; port: number }[];
+
+beforeAll(async () => {
+  server = await startRedis();
+  control = new Redis(server.url);
+  replicas = await Promise.all(Array.from({ length: REPLICAS }, startReplica));
+});
+
+afterAll(async () => {
+  const exits = replicas.map(async ({ child }) => {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exited;
+  });
+  await Promise.all(exits);
+  control.disconnect();
+  await server.stop();
+});
+
+async function startReplica(): Promise<{ child: ChildProcess; port: number }> {
+  const script = fileURLToPath(new URL('../support/replica-process.mjs', import.meta.url));
+  const child = fork(script, [server.url], { execArgv: ['--unhandled-rejections=strict'] });
+  const [port] = (await once(child, 'message')) as [number];
+  return { child, port };
+}
+
+function askMany(count: number, path: string) {
+  const asked = Array.from({ length: count }, (_, index) =>
+    ask(replicas[index % REPLICAS]?.port ?? 0, { path, headers: { 'x-caller': `caller ${index}` } }),
+  );
+  return Promise.all(asked);
+}
+
+describe('four processes on a real Redis', () => {
+  it('run the handler once for fifty equal requests, and answer all of them alike', async () => {
+    const answers = await askMany(50, '/shared/50');
+    expect(await control.get('runs:shared')).toBe('1');
+    const [first] = answers;
+    for (const [index, { status, body, headers }] of answers.entries()) {
+      expect([status, body]).toEqual([200, first?.body]);
+      expect(headers).toMatchObject({
+        'x-made-by': 'the handler',
+        etag: first?.headers.etag,
+        'content-type': first?.headers['content-type'],
+      });
+      expect(headers['x-request-id']).toBe(`caller ${index}`);
+    }
+    const led = answers.filter(({ headers }) => headers['cache-status'] === 'oneflight; fwd=miss');
+    expect(led).toHaveLength(1);
+    expect(first?.body.length).toBeGreaterThan(20_000);
+  });
+
+  it('run ten handlers at once when their answers cannot be shared', async () => {
+    const answers = await askMany(10, '/private/10');
+    expect(answers.map(({ body }) => body)).toEqual(Array.from({ length: 10 }, (_, index) => `caller ${index}`));
+    const seen = await control.lrange('seen:private', 0, -1);
+    expect(seen.map(Number).sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]); // nobody ended before all had begun
+  });
+
+  it('answer everybody else when the process whose handler runs is killed', async () => {
+    const asked = replicas.flatMap(({ port, child }) =>
+      [0, 1].map(async () => ({ pid: child.pid, answer: await ask(port, { path: '/slow' }).catch(() => undefined) })),
+    );
+    await expect.poll(() => control.get('arrived:/slow')).toBe('8');
+    await expect.poll(() => control.llen('slow:pids')).toBe(1);
+    const killed = Number(await control.lindex('slow:pids', 0));
+    process.kill(killed, 'SIGKILL');
+    for (const { pid, answer } of await Promise.all(asked)) expect(answer?.body).toBe(pid === killed ? undefined : 'seats');
+    expect(await control.llen('slow:pids')).toBe(2);
+  });
+
+  it('end by themselves once they are closed', async () => {
+    const left = replicas.filter(({ child }) => child.signalCode === null);
+    const exits = left.map(({ child }) => once(child, 'exit'));
+    for (const { child } of left) child.send('close');
+    for (const exit of exits) expect((await exit)[0]).toBe(0);
+  });
+});
