@@ -32,7 +32,9 @@ export function checkBreaker(value: unknown): string | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'an object';
   checkOptions('redisCoordinator.breaker', value, CHECKS);
   const { halfOpenAfterMs, halfOpenMaxMs } = resolveBreaker(value);
-  return halfOpenMaxMs >= halfOpenAfterMs ? undefined : `an object whose halfOpenMaxMs is at least its halfOpenAfterMs (${halfOpenAfterMs})`;
+  return halfOpenMaxMs >= halfOpenAfterMs
+    ? undefined
+    : `an object whose halfOpenMaxMs is at least its halfOpenAfterMs (${halfOpenAfterMs})`;
 }
 
 /** Fills in the defaults. */
@@ -53,5 +55,7 @@ const CHECKS: Readonly<Record<keyof BreakerOptions, OptionCheck>> = {
 
 function whole(min: number, max: number): OptionCheck {
   return (value) =>
-    typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max ? undefined : `a whole number from ${min} to ${max}`;
+    typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max
+      ? undefined
+      : `a whole number from ${min} to ${max}`;
 }

@@ -44,13 +44,12 @@ export function decodeFrame(bytes: Buffer): ReceivedFrame | RejectedFrame {
   const kind = KINDS[(tag & ~(COMPRESSED | SIGNED)) - 1];
   const end = (tag & SIGNED) === 0 ? bytes.length : bytes.length - SIGNATURE_BYTES;
   if (kind === undefined || end < FIXED_BYTES + 2) return rejected('malformed');
-  const keyEnd = FIXED_BYTES + 1 + (bytes[FIXED_BYTES] ?? 0);
-  const idEnd = keyEnd + 1 + (bytes[keyEnd] ?? 0);
+  const keyEnd = textEnd(bytes, FIXED_BYTES);
+  const idEnd = textEnd(bytes, keyEnd);
   const start = (tag & COMPRESSED) === 0 ? idEnd : idEnd + RAW_SIZE_BYTES;
   const token = bytes.readBigUInt64BE(2);
   if (start > end || token > Number.MAX_SAFE_INTEGER) return rejected('malformed');
-  const carriesBytes = kind === 'value' || kind === 'error';
-  if (!carriesBytes && idEnd !== end) return rejected('malformed');
+  if (isBare(kind) && idEnd !== end) return rejected('malformed');
   return {
     kind,
     token: Number(token),
@@ -101,4 +100,14 @@ function writeText(bytes: Buffer, text: string, at: number): number {
   if (text.length > TEXT_LENGTH_MAX) throw new RangeError(`expected a key hash and an id of at most ${TEXT_LENGTH_MAX} characters`);
   bytes[at] = text.length;
   return at + 1 + bytes.write(text, at + 1, 'latin1');
+}
+
+/** Where a text ends, which may be behind the end of the bytes. */
+function textEnd(bytes: Buffer, at: number): number {
+  return at + 1 + (bytes[at] ?? 0);
+}
+
+/** Whether there is nothing to share, and so no body. */
+function isBare(kind: FrameKind): boolean {
+  return kind === 'untravelable' || kind === 'private';
 }

@@ -38,7 +38,13 @@ coordinatorContract({
     return {
       coordinator() {
         const process = new CrashableRedis({ host: server.host, port: server.port, lazyConnect: true });
-        const coordinator = redisCoordinator({ redis: process, prefix, leaseMs, recheckMs, commandTimeoutMs: Math.min(2_000, leaseMs - 1) });
+        const coordinator = redisCoordinator({
+          redis: process,
+          prefix,
+          leaseMs,
+          recheckMs,
+          commandTimeoutMs: Math.min(2_000, leaseMs - 1),
+        });
         processes.set(coordinator, process);
         return coordinator;
       },

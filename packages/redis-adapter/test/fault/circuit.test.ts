@@ -24,7 +24,8 @@ test('a frozen Redis opens the circuit within five calls, calls no longer wait f
   await collapser.run('warm', () => 1);
   server.pause();
   let calls = 0;
-  while (states.at(-1) !== 'open' && calls < 20) expect(await collapser.flight(`before ${(calls += 1)}`, () => 1)).toMatchObject({ source: 'degraded' });
+  while (states.at(-1) !== 'open' && calls < 20)
+    expect(await collapser.flight(`before ${(calls += 1)}`, () => 1)).toMatchObject({ source: 'degraded' });
   expect(calls).toBeLessThanOrEqual(5);
 
   const waits: number[] = [];

@@ -7,7 +7,8 @@ import { redisCoordinator } from '../../src/index.js';
 import { claimOf, joinReplica } from '../support/replica.js';
 
 /** The recipe as users copy it. */
-const RECIPE = /ACL SETUSER flight on >password([^`]+)```/.exec(readFileSync(new URL('../../../../docs/redis.md', import.meta.url), 'utf8'))?.[1] ?? '';
+const RECIPE =
+  /ACL SETUSER flight on >password([^`]+)```/.exec(readFileSync(new URL('../../../../docs/redis.md', import.meta.url), 'utf8'))?.[1] ?? '';
 const RULES = RECIPE.trim().split(/\s+/);
 const COMMANDS = RULES.filter((rule) => rule.startsWith('+'));
 /** What the client sends on its own while it connects: it goes on without some of them, but is then slower or not named. */
@@ -81,9 +82,15 @@ async function doEverything(user: string): Promise<void> {
   // Nothing that a refused run left behind may stand in the way of the next.
   const key = user;
   const coordinators = [1, 2].map(() => redisCoordinator({ redis: connectAs(user), commandTimeoutMs: 2_000, leaseMs: 5_000 }));
-  const [a, b] = coordinators.map((coordinator) => joinReplica(coordinator)) as [ReturnType<typeof joinReplica>, ReturnType<typeof joinReplica>];
+  const [a, b] = coordinators.map((coordinator) => joinReplica(coordinator)) as [
+    ReturnType<typeof joinReplica>,
+    ReturnType<typeof joinReplica>,
+  ];
   try {
-    for (const [number, text] of [[1, 'small'], [2, 'large'.repeat(4_000)]] as const) {
+    for (const [number, text] of [
+      [1, 'small'],
+      [2, 'large'.repeat(4_000)],
+    ] as const) {
       const lead = await a.link.claim(claimOf(key, a.id(number)));
       if (lead.role !== 'leader') throw new Error(`got ${lead.role}`);
       const follow = await b.link.claim(claimOf(key, b.id(number)));
@@ -99,7 +106,7 @@ async function doEverything(user: string): Promise<void> {
     await b.link.claim(claimOf(key, b.id(3), { takeover: true, floor: Date.now() * 1_000 }));
     await a.link.claim(claimOf(key, a.id(4), { takeover: true }));
     await a.link.invalidate({ key });
-    const collapser = createCollapser({ coordinator: coordinators[0] as NonNullable<(typeof coordinators)[0]> });
+    const collapser = createCollapser({ coordinator: redisCoordinator({ redis: connectAs(user), commandTimeoutMs: 2_000 }) });
     for (const _ of [1, 2]) await collapser.run(key, () => 'seats', { ttlMs: 5_000 });
     await collapser.close();
   } finally {

@@ -220,6 +220,7 @@ async function flightOf(a: Collapser, b: Collapser, value = 'of a', meddle: (fli
   await loading.promise;
   const follows = b.flight('k', () => 'of b');
   const followed = await waitFor(findWaiter, { what: 'b to follow' });
+  if (followed === undefined) throw new Error('expected b to follow');
   await meddle(followed);
   load.resolve(value);
   return { leads: await leads, follows: await follows };
@@ -247,7 +248,7 @@ async function recordOutcome(a: TestReplica, b: TestReplica): Promise<{ token: n
   return { token: lead.fencingToken, frame };
 }
 
-function settledMessage(key: string, token: number, waiter: string, frame = Buffer.alloc(0)): Buffer {
+function settledMessage(key: string, token: number, waiter: string, frame: Uint8Array = Buffer.alloc(0)): Buffer {
   return Buffer.concat([Buffer.from(`1 settled ${key} ${token} ${waiter.slice(inboxOf(waiter).length + 1)}\n`), frame]);
 }
 

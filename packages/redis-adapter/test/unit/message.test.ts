@@ -76,7 +76,7 @@ test('whatever arrives, nothing is thrown', () => {
   );
 });
 
-function parse(text: string, frame = Buffer.alloc(0)) {
+function parse(text: string, frame: Uint8Array = Buffer.alloc(0)) {
   return parseMessage('inbox', Buffer.concat([Buffer.from(text, 'latin1'), frame]), frames);
 }
 

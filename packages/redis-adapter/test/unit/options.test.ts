@@ -84,7 +84,11 @@ test.each<[string, unknown, RegExp]>([
   ['compression with a misspelt option', { redis, compress: { minBytes: 1 } }, /compress to be a boolean or/],
   ['compression from part of a byte on', { redis, compress: { bytesMin: 0.5 } }, /compress to be a boolean or/],
   ['a breaker that is no object', { redis, breaker: true }, /breaker to be an object, got true/],
-  ['a breaker with a misspelt option', { redis, breaker: { failureMax: 3 } }, /redisCoordinator\.breaker .* 'failureMax'; did you mean 'failuresMax'\?/],
+  [
+    'a breaker with a misspelt option',
+    { redis, breaker: { failureMax: 3 } },
+    /redisCoordinator\.breaker .* 'failureMax'; did you mean 'failuresMax'\?/,
+  ],
   ['a ratio above one', { redis, breaker: { ratioMax: 50 } }, /breaker\.ratioMax to be a number above 0 and up to 1, got the number 50/],
   ['a maximum below the first look', { redis, breaker: { halfOpenMaxMs: 500 } }, /halfOpenMaxMs is at least its halfOpenAfterMs \(1000\)/],
 ])('%s is refused', (_, options, message) => {
