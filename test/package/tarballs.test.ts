@@ -55,10 +55,7 @@ describe('installed together in an empty project', () => {
 
   beforeAll(async () => {
     project = join(folder, 'project');
-    await installTarballs(
-      project,
-      packed.map(({ tarball }) => tarball),
-    );
+    await installTarballs(project, [...packed.map(({ tarball }) => tarball), ...optionalPeers(packed)]);
   });
 
   it('every entry exports exactly these names', async () => {
@@ -86,6 +83,9 @@ describe('installed together in an empty project', () => {
           "oneOf",
           "systemClock",
           "wholeNumber",
+        ],
+        "@oneflight/core/prometheus": [
+          "collectMetrics",
         ],
         "@oneflight/core/testing": [
           "ManualClock",
@@ -156,6 +156,15 @@ function find(name: string): Packed {
   const found = packed.find((each) => each.name === name);
   if (!found) throw new Error(`expected a tarball of ${name}, got none`);
   return found;
+}
+
+/** Optional peers do not come along by themselves. */
+function optionalPeers(packages: readonly Packed[]): string[] {
+  return packages.flatMap(({ manifest: { peerDependencies = {}, peerDependenciesMeta = {} } }) =>
+    Object.entries(peerDependencies).flatMap(([name, range]) =>
+      peerDependenciesMeta[name]?.optional === true ? [`${name}@${range}`] : [],
+    ),
+  );
 }
 
 async function expectToPass(command: string, ...args: string[]): Promise<void> {
