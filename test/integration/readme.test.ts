@@ -17,7 +17,10 @@ const pages = [
   'packages/core/README.md',
   'packages/redis-adapter/README.md',
   'packages/express-middleware/README.md',
+  'docs/watch-warm-many.md',
 ];
+/** Of the other pages each has one. */
+const programs: Readonly<Record<string, number>> = { 'docs/watch-warm-many.md': 3 };
 
 let server: TestServer;
 let folder: string;
@@ -38,7 +41,7 @@ afterAll(async () => {
 describe('a program in the documentation', () => {
   it.each(pages)('%s: runs as it is, prints what the page says, and ends by itself', async (path) => {
     const samples = samplesOf((await readPage(path)).text);
-    expect(samples).toHaveLength(1);
+    expect(samples).toHaveLength(programs[path] ?? 1);
     for (const { code, output } of samples) expect(await runProgram(code)).toEqual({ stdout: output, stderr: '' });
   });
 
