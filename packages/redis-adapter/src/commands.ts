@@ -26,29 +26,32 @@ export class Commands {
     });
   }
 
-  /** Runs a script by its SHA-1, or in full where the server does not know it. */
+  /**
+   * Runs a script by its SHA-1, or in full where the server does not know it. One that is not `guarded` is sent also while
+   * the circuit is open, if there is a connection: a server that was frozen runs it after what it was sent before.
+   */
   async run<K extends string, A extends string>(
     script: Script<K, A>,
     keys: Values<K, string>,
     args: Values<A, string | number | Buffer>,
+    { guarded = true }: { readonly guarded?: boolean } = {},
   ): Promise<unknown> {
     const names = script.keys.map((name) => keys[name]);
     const rest = [names.length, ...names, ...script.args.map((name) => args[name])];
     const [key = ''] = names;
     try {
-      return await this.call('evalsha', [script.sha1, ...rest], key);
+      return await this.call('evalsha', [script.sha1, ...rest], key, guarded);
     } catch (error) {
       if (!(error instanceof CoordinatorError) || !isScriptMissing(error.cause)) throw error;
-      return await this.call('eval', [script.lua, ...rest], key);
+      return await this.call('eval', [script.lua, ...rest], key, guarded);
     }
   }
 
   /** Sends one command to the server that has `key` and gives its reply with bulk strings as Buffers. */
-  async call(name: string, args: readonly Argument[], key: string): Promise<unknown> {
-    return await this.#breaker.run(
-      () => this.#mayPass(),
-      () => this.#enqueue(name, args, key),
-    );
+  async call(name: string, args: readonly Argument[], key: string, guarded = true): Promise<unknown> {
+    const ready = (): Promise<void> => this.#mayPass();
+    const send = (): Promise<unknown> => this.#enqueue(name, args, key);
+    return await (guarded ? this.#breaker.run(ready, send) : ready().then(send));
   }
 
   /** Sends one command to every server and gives all replies: on Cluster each of them knows its own subscribers only. */

@@ -104,7 +104,8 @@ export class RedisLink implements CoordinatorLink {
         stateMs: 2 * leaseMs,
         floorMs: FLOOR_MS,
         waitersMs: Math.max(8 * recheckMs + 1_000, leaseMs),
-        accepts: cache === undefined ? '' : [cache.freshMs, cache.freshErrorMs, cache.staleMs, cache.staleIfErrorMs].map(Math.ceil).join(' '),
+        accepts:
+          cache === undefined ? '' : [cache.freshMs, cache.freshErrorMs, cache.staleMs, cache.staleIfErrorMs].map(Math.ceil).join(' '),
       },
     );
     const answer = readClaim(reply);
@@ -204,6 +205,8 @@ export class RedisLink implements CoordinatorLink {
       release,
       { lease: this.#names.lease(key), state: this.#names.state(key), waiters: this.#names.waiters(key) },
       { key, id, failed: failed ? 1 : 0, stateMs: 2 * this.#options.leaseMs, hearsAll: this.#session.isCluster ? 0 : 1 },
+      // Nobody waits for it, and a claim that timed out may still be run: its lease would keep everybody else waiting.
+      { guarded: false },
     );
     readReleased(reply);
   }

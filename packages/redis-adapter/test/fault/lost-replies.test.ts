@@ -13,7 +13,13 @@ const ROUNDS = 5 * SCALE;
 const PROCESSES = 3;
 const CALLS = 3;
 const LEASE_MS = 900;
-const OPTIONS = { leaseMs: LEASE_MS, commandTimeoutMs: 200, recheckMs: 150 };
+const OPTIONS = {
+  leaseMs: LEASE_MS,
+  commandTimeoutMs: 200,
+  recheckMs: 150,
+  // The next round begins with a process that knows that Redis is back.
+  breaker: { halfOpenAfterMs: 20, halfOpenMaxMs: 50 },
+};
 /** Longer than a third of the lease, so that leases are renewed. */
 const LOAD_MS = 350;
 
@@ -67,6 +73,9 @@ describe('after all of them', () => {
 /** All call the key, the reply to one script of one of them is lost. Returns how many were lost. */
 async function loseOne(script: ScriptName, how: 'cut' | 'hold', key: string): Promise<number> {
   let lost = 0;
+  await waitFor(async () => (await stats()).every(({ degraded }) => !degraded) || (await tryAll(`${key}-reached`)), {
+    what: 'Redis to be reached',
+  });
   link.rules = {
     reply(command, reply) {
       if (lost > 0 || scriptOf(command) !== script || isRefusal(reply)) return 'pass';
@@ -90,6 +99,12 @@ async function loseOne(script: ScriptName, how: 'cut' | 'hold', key: string): Pr
   link.rules = {};
   link.release();
   return lost;
+}
+
+/** Whether each process reaches Redis now. */
+async function tryAll(key: string): Promise<boolean> {
+  const answers = await Promise.all(processes.map((each, index) => each.burst({ key: `${key}-${index}`, calls: 1, loadMs: 0 })));
+  return answers.flat().every(({ source }) => source !== 'degraded');
 }
 
 function summary({ error, load }: CallReport): object {

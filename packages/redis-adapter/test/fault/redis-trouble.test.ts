@@ -21,8 +21,8 @@ const HICCUP_MS_MAX = 2_000;
 const SILENCE_MS_MAX = 250 + 150;
 /** What a call may wait in the worst case: a leader that could not settle holds the key until its lease ends. */
 const LEASE_MS = 3_000;
-/** After so many calls that waited in vain a process knows better than to wait. */
-const VAIN_CALLS_MAX = 10;
+/** After so many calls that waited in vain the circuit breaker is open. */
+const VAIN_CALLS_MAX = 5;
 const KNOWING_MS_MAX = 50;
 
 let stage: Stage;
@@ -118,13 +118,15 @@ describe.each([...OUTAGES, ...HICCUPS])('Redis: $name', (trouble) => {
     const recoveredMs = await recovers(processes, backAt, trouble.rejects ? RECOVERY_MS_MAX : HICCUP_MS_MAX);
     const answers = (await Promise.all(processes.map((each) => each.stopSteady()))).flat();
     const during = answers.filter(({ startedAt }) => startedAt >= from && startedAt < backAt);
-    const added = during.map(addedMs);
+    const [added, afterwards] = [during.map(addedMs), answers.filter(({ startedAt }) => startedAt >= backAt).map(addedMs)];
     console.log(
-      `Redis ${trouble.name}: ${during.length} calls in ${ms(backAt - from)}, 0 failed, added p50 ${ms(quantile(added, 0.5))}, p99 ${ms(quantile(added, 0.99))}; one load per burst again after ${ms(recoveredMs)}`,
+      `Redis ${trouble.name}: ${during.length} calls in ${ms(backAt - from)}, 0 failed, added p50 ${ms(quantile(added, 0.5))}, p99 ${ms(quantile(added, 0.99))}; one load per burst again after ${ms(recoveredMs)}; ${afterwards.length} calls afterwards, added max ${ms(Math.max(...afterwards))}`,
     );
     expect(answers.filter(({ error }) => error !== undefined)).toEqual([]);
     expect(quantile(added, 0.5)).toBeLessThanOrEqual(SILENCE_MS_MAX);
-    expect(quantile(added, 0.99)).toBeLessThanOrEqual(LEASE_MS + SILENCE_MS_MAX);
+    expect(Math.max(...added, ...afterwards)).toBeLessThanOrEqual(LEASE_MS + 2 * SILENCE_MS_MAX);
+    // Claims that a silent server runs later leave no lease behind for which callers would wait.
+    if (trouble.silent === true) expect(Math.max(...afterwards)).toBeLessThanOrEqual(LEASE_MS / 2);
     await endQuietly(processes);
   });
 });
@@ -136,7 +138,7 @@ describe.each(OUTAGES.filter(({ silent }) => silent))('Redis: $name, and nothing
     await process.burst({ key: 'warm', calls: 1, loadMs: 0 });
     await trouble.begin();
     const waits: number[] = [];
-    for (let call = 0; call < 4 * VAIN_CALLS_MAX; call++) {
+    for (let call = 0; call < 8 * VAIN_CALLS_MAX; call++) {
       const [answer] = await process.burst({ key: `lonely-${call}`, calls: 1, loadMs: 0 });
       expect(answer).toMatchObject({ source: 'degraded' });
       waits.push(answer === undefined ? Number.NaN : addedMs(answer));
