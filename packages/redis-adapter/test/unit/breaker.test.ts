@@ -116,11 +116,11 @@ test('a process that was too busy to listen counts that time for nothing', async
 });
 
 test('an operation that is counted as silent is not counted again when it times out or is lost', async () => {
-  const sent = [send(), send()];
+  const sent = [send(), send(), send()];
   await clock.advance(SILENCE_MS);
   sent.forEach(({ reject }) => reject(new CoordinatorError('unavailable', 'lost')));
   await clock.advance(0);
-  const timedOut = [send(), send()];
+  const timedOut = [send(), send(), send()];
   timedOut.forEach(({ reject }) => reject(new CoordinatorError('timeout', 'late')));
   await clock.advance(0);
   expect(states).toEqual([]);
