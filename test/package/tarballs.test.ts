@@ -84,6 +84,9 @@ describe('installed together in an empty project', () => {
           "systemClock",
           "wholeNumber",
         ],
+        "@oneflight/core/opentelemetry": [
+          "traceCollapser",
+        ],
         "@oneflight/core/prometheus": [
           "collectMetrics",
         ],

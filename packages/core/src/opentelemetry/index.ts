@@ -1,0 +1,1 @@
+export { traceCollapser, type TraceOptions } from './trace-collapser.js';
