@@ -204,8 +204,11 @@ class ProcessCollapser implements Collapser, FlightHost {
       clock: this.clock,
       collapser: this,
       gatherMs: this.link?.timings.commandTimeoutMs ?? 0,
-      call: <V>(key: Key, loader: Loader<V>, each: RunOptions<V>, onElection: OnElection) =>
-        new Promise<V>((resolve, reject) => this.#call(key, loader, each, (result) => resolve(typed<V>(result).value), reject, onElection)),
+      codec: this.#defaults.codec,
+      flight: <V>(key: Key, loader: Loader<V>, each: RunOptions, onElection: OnElection) =>
+        new Promise<FlightResult<V>>((resolve, reject) =>
+          this.#call(key, loader, each, (result) => resolve(typed<V>(result)), reject, onElection),
+        ),
     };
     return runMany(host, keys, load, options);
   }

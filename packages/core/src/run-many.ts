@@ -7,7 +7,7 @@ import type { Codec } from './codec.js';
 import { describe, misuse } from './errors.js';
 import { canonicalKey, type CanonicalKey, type Key, type KeyPart } from './key.js';
 import { RUN_CHECKS, type Loader, type RunOptions } from './options.js';
-import type { OnElection } from './waiters.js';
+import type { FlightResult, OnElection } from './waiters.js';
 
 /** Options of `runMany`: those of each key's call, and what a key stands for. */
 export interface RunManyOptions<K extends KeyPart = KeyPart, T = unknown> extends RunOptions<T> {
@@ -33,7 +33,9 @@ export interface ManyHost {
   readonly collapser: object;
   /** A batch waits this long for the replies to the claims of its other keys, from its first key on. */
   readonly gatherMs: number;
-  call<T>(key: Key, loader: Loader<T>, options: RunOptions<T>, onElection: OnElection): Promise<T>;
+  /** What values travel by unless the options have one; undefined: the coordinator's, which knows `undefined`. */
+  readonly codec: Codec | undefined;
+  flight<T>(key: Key, loader: Loader<T>, options: RunOptions, onElection: OnElection): Promise<FlightResult<T>>;
 }
 
 /** Runs all keys; those that this replica leads are loaded together. The result has the order of `keys`. */
@@ -44,22 +46,24 @@ export async function runMany<K extends KeyPart, T>(
   options: RunManyOptions<K, T>,
 ): Promise<Map<K, T>> {
   checkRunMany(keys, load, options);
-  const { onKeyError, key: keyOf, signal, codec, ...rest } = options;
+  const { onKeyError, key: keyOf, signal, codec: own, ...rest } = options;
+  const codec: Codec | undefined = own ?? host.codec;
   const targets = targetsOf(keys, keyOf);
   signal?.throwIfAborted();
   const leave = signal && leaveWith(signal);
-  const callOptions = { ...rest, ...(codec && { codec: orMissing(codec) }), ...(leave && { signal: leave.signal }) };
+  const callOptions: RunOptions = { ...rest, ...(codec && { codec: orMissing(codec) }), ...(leave && { signal: leave.signal }) };
   const gathering = new Gathering(host, load, targets.keys());
   const found = new Map<K, T | undefined>(Array.from(targets.keys(), (key) => [key, undefined]));
   const calls = Array.from(targets, async ([key, target], place) => {
     const loader = gathering.loaderOf(key, target.canonical, place);
     try {
-      found.set(key, await host.call<T | undefined>(target.key, loader, callOptions, gathering.listenerOf(key)));
+      const { value, source } = await host.flight<T | undefined>(target.key, loader, callOptions, gathering.listenerOf(key));
+      found.set(key, value);
+      gathering.answered(key, source === 'stale');
     } catch (error) {
+      gathering.answered(key);
       if (onKeyError === undefined) throw error;
       onKeyError(key, error);
-    } finally {
-      gathering.answered(key);
     }
   });
   gathering.boarded();
@@ -111,8 +115,12 @@ class Gathering<K extends KeyPart, T> {
     this.#startWhenComplete();
   }
 
-  /** Nothing is to be waited for on behalf of this key. */
-  answered(key: K): void {
+  /** Nothing is to be waited for on behalf of this key; after a stale answer only in a moment, it may be refreshed here. */
+  answered(key: K, mayStillLead = false): void {
+    if (mayStillLead) {
+      this.#host.clock.setTimer(() => this.answered(key), 0);
+      return;
+    }
     this.#asking.delete(key);
     this.#startWhenComplete();
   }
@@ -169,7 +177,7 @@ function leaveWith(signal: AbortSignal): { readonly signal: AbortSignal; readonl
 }
 
 /** A key that the source does not have travels as no bytes at all, whatever the codec. */
-function orMissing<T>(codec: Codec<T>): Codec<T | undefined> {
+function orMissing(codec: Codec): Codec {
   return {
     encode(value) {
       if (value === undefined) return new Uint8Array();

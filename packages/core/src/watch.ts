@@ -98,8 +98,9 @@ export class Watchers {
     const topic = this.#topics.get(name);
     if (topic?.members.delete(watcher) !== true) return;
     this.#size--;
-    topic.alarm();
-    if (topic.members.size === 0) this.#topics.delete(name);
+    if (topic.members.size > 0) return;
+    topic.silence();
+    this.#topics.delete(name);
   }
 }
 
@@ -128,22 +129,29 @@ class Topic {
     if (floor === this.#floor && floor !== Number.POSITIVE_INFINITY) return;
     this.#floor = floor;
     for (const member of this.members) member.invalidated();
-    this.alarm();
+    this.#ringForFirst();
   }
 
   close(): void {
     for (const member of [...this.members]) member.end();
   }
 
-  /** One timer for all members: it rings when the first is due. */
-  alarm(): void {
-    let at = Number.POSITIVE_INFINITY;
-    for (const { dueAt } of this.members) at = Math.min(at, dueAt ?? at);
-    if (at === this.#ringing?.at) return;
+  /** One timer for all members: it rings when the first is due. Who left meanwhile is not looked for. */
+  ringBy(at: number): void {
+    if (this.#ringing !== undefined && this.#ringing.at <= at) return;
+    this.silence();
+    this.#ringing = { at, timer: this.#clock.setTimer(() => this.#ring(), Math.max(0, at - this.#clock.now())) };
+  }
+
+  silence(): void {
     this.#ringing?.timer.cancel();
     this.#ringing = undefined;
-    if (at === Number.POSITIVE_INFINITY) return;
-    this.#ringing = { at, timer: this.#clock.setTimer(() => this.#ring(), Math.max(0, at - this.#clock.now())) };
+  }
+
+  #ringForFirst(): void {
+    let first = Number.POSITIVE_INFINITY;
+    for (const { dueAt } of this.members) first = Math.min(first, dueAt ?? first);
+    if (first !== Number.POSITIVE_INFINITY) this.ringBy(first);
   }
 
   #ring(): void {
@@ -152,7 +160,7 @@ class Topic {
     for (const member of this.members) {
       if (member.dueAt !== undefined && member.dueAt <= now) member.due();
     }
-    this.alarm();
+    this.#ringForFirst();
   }
 }
 
@@ -288,6 +296,7 @@ class Watcher<T> implements AsyncIterator<T>, Member {
 
   #loadFailed(error: unknown): void {
     this.#isLoading = false;
+    if (this.#watchers.isClosed) this.end();
     if (this.#state === 'ended') return;
     if (!this.#hasLoaded) {
       this.#fail(error);
@@ -301,6 +310,6 @@ class Watcher<T> implements AsyncIterator<T>, Member {
     }
     this.#isWanted = false;
     this.dueAt = this.#watchers.clock.now() + Math.min(RETRY_MS_MIN * 2 ** this.#failures++, RETRY_MS_MAX);
-    this.#topic?.alarm();
+    this.#topic?.ringBy(this.dueAt);
   }
 }

@@ -423,8 +423,8 @@ describe('runMany over replicas', () => {
       encode: (value: string) => Buffer.from(JSON.stringify(value)),
       decode: (bytes: Uint8Array) => String(JSON.parse(Buffer.from(bytes).toString())),
     };
-    for (const options of [seat, { ...seat, codec }]) {
-      const { replicas, settleDown } = start(3);
+    for (const [options, defaults] of [[seat], [{ ...seat, codec }], [seat, { codec }]] as const) {
+      const { replicas, settleDown } = start(3, {}, { defaults: defaults ?? {} });
       const { runs, load } = manualTable();
       const calls = replicas.map((replica) => replica.runMany([1, 2], load, options));
       await settleDown();
@@ -479,6 +479,29 @@ describe('runMany over replicas', () => {
     expect(tables.map(({ batches }) => batches)).toEqual([[[1, 2, 3]], [[1, 2, 3]]]);
     expect(await refused).toMatchObject([{ status: 'rejected', reason: { code: 'ERR_ONEFLIGHT_COORDINATOR' } }]);
     hub.outage(false);
+  });
+
+  it('answers with stale values at once, and refreshes all of them by one batch behind', async () => {
+    const { r0, r1, clock, settleDown } = start(2);
+    const { batches, load } = table();
+    const cached = { ...seat, ttlMs: 1_000, staleWhileRevalidateMs: 10_000 };
+    await Promise.all([r0.runMany([1, 2, 3], load, cached), settleDown()]);
+    await clock.advance(2_000);
+    const { runs, load: slow } = manualTable();
+    const stale = r1.runMany([1, 2, 3], slow, cached);
+    await settleDown();
+    expect([...(await stale).keys()]).toEqual([1, 2, 3]);
+    expect(runs.map(({ ids }) => ids)).toEqual([[1, 2, 3]]);
+    runs[0]?.end(
+      new Map([
+        [1, 'new'],
+        [2, 'new'],
+        [3, 'new'],
+      ]),
+    );
+    await settleDown();
+    const [fresh] = await Promise.all([r0.runMany([1, 2, 3], load, cached), settleDown()]);
+    expect([[...fresh.values()], batches]).toEqual([['new', 'new', 'new'], [[1, 2, 3]]]);
   });
 
   it('keeps the leases of a batch that takes much longer than one', async () => {

@@ -294,7 +294,11 @@ describe('watch in one process', () => {
     await clock.advance(0);
     expect(seen).toEqual([[1], [2], [3, 'end']]);
     expect(reasons).toEqual(['too_many_watchers']);
-    await collapser.close();
+    const cut = read(collapser.watch(['seats', 4], manualLoader()));
+    const closed = collapser.close({ drainMs: 10 });
+    await clock.advance(10);
+    await closed;
+    expect(cut, 'closing is no error to one over the limit either').toEqual(['end']);
   });
 
   it("loads in its reader's own context, also where a loader of the key invalidated it", async () => {
