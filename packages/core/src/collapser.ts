@@ -30,7 +30,7 @@ import { LocalValues } from './local-values.js';
 import { isLoader, noLoader } from './loader.js';
 import { PresenceWatch } from './presence.js';
 import { Pulse } from './pulse.js';
-import { LoadStack } from './reentrancy.js';
+import { findAround } from './reentrancy.js';
 import { Report } from './report.js';
 import { runMany, type ManyHost, type RunManyOptions } from './run-many.js';
 import type { CollapserStats } from './stats.js';
@@ -147,7 +147,6 @@ class ProcessCollapser implements Collapser, FlightHost {
   opening: Promise<void> | undefined;
   readonly pulse: Pulse;
   readonly floors = new Floors();
-  readonly loads = new LoadStack<Flight>();
   readonly values: LocalValues;
   readonly #observes: boolean;
   readonly #defaults: CallOptions;
@@ -370,9 +369,9 @@ class ProcessCollapser implements Collapser, FlightHost {
   }
 
   #refuseReentrance(canonical: CanonicalKey): void {
-    const outer = this.loads.find(
-      (flight) => flight.canonical === canonical && flight.isLoading && this.#flights.get(flight.id) === flight,
-    );
+    const isOurs = (load: object): load is Flight =>
+      load instanceof Flight && load.canonical === canonical && load.isLoading && this.#flights.get(load.id) === load;
+    const outer = findAround(isOurs);
     const waiting = outer?.id ?? flightAroundBatch(this, canonical);
     if (waiting !== undefined) throw new ReentrantFlightError(waiting);
   }

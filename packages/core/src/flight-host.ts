@@ -5,7 +5,6 @@ import type { Flight } from './flight.js';
 import type { LoadEnd } from './load.js';
 import type { LocalValues } from './local-values.js';
 import type { PresenceWatch } from './presence.js';
-import type { LoadStack } from './reentrancy.js';
 import type { CallOutcome } from './waiters.js';
 
 /** What a flight needs from its collapser. */
@@ -16,7 +15,6 @@ export interface FlightHost extends ClaimantHost {
   readonly opening: Promise<void> | undefined;
   /** Absent where presence cannot be seen. */
   readonly presence: PresenceWatch | undefined;
-  readonly loads: LoadStack<Flight>;
   /** Outcomes stored in this process, where there is no coordinator to store them. */
   readonly values: LocalValues;
   random(): number;

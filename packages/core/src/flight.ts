@@ -9,6 +9,7 @@ import type { FlightHost } from './flight-host.js';
 import type { CanonicalKey } from './key.js';
 import { Load, type LoadEnd } from './load.js';
 import { Mailbox } from './mailbox.js';
+import { runInside } from './reentrancy.js';
 import { Waiters, type Waiter } from './waiters.js';
 
 /** A key whose load fails with an error that is not shared is loaded this many times in a row; then the error is shared. */
@@ -56,6 +57,8 @@ export class Flight {
   #rechecks = 0;
   #timer: Timer | undefined;
   #load: Load | undefined;
+  /** A wake-up came before the reply of the claim that it is for. */
+  #wokenEarly = false;
   /** A claim was sent whose fate is unknown: it may have left a lease or a waiter behind. */
   #claimUnknown = false;
   /** The outcome turned out to be private to this caller: the others were let go. */
@@ -173,6 +176,10 @@ export class Flight {
         case 'settled':
           return this.#take(wake.outcome, claimant);
         case 'woken':
+          // It may be meant for a claim whose reply is still on its way, and only that reply has the min to claim with.
+          if (this.#phase === 'asking') this.#wokenEarly = true;
+          else this.#ask(claimant, false);
+          break;
         case 'recheck':
           this.#ask(claimant, false);
           break;
@@ -199,6 +206,7 @@ export class Flight {
       case 'follower':
         if (this.#refresher !== undefined && this.waiters.size === 0) return this.#refreshedElsewhere(claimant);
         this.#follow(claimant, claim);
+        if (this.#wokenEarly) this.#ask(claimant, false);
         return 'wait';
       case 'leader':
         if (this.#host.clock.now() - sentAt < claimant.timings.leaseMs) return this.#lead(claim, claimant);
@@ -211,6 +219,7 @@ export class Flight {
   #ask(claimant: Claimant, takeover: boolean): void {
     const { commandTimeoutMs } = claimant.timings;
     this.#phase = 'asking';
+    this.#wokenEarly = false;
     this.waiters.first()?.onElection?.('asking');
     this.#claim(claimant, takeover);
     this.#afterSilence(commandTimeoutMs / 2, () => {
@@ -238,9 +247,10 @@ export class Flight {
       this.#mailbox.post({ why: 'replied', claim, sentAt });
       return;
     }
-    // Late: what this claim holds or waits for is nobody's. A leader's own claim, answered twice, is known by its mark.
-    const isOwnLease = this.#phase === 'loading' && this.#mark !== undefined;
-    if (holdsSomething(claim) && !isOwnLease) claimant.release();
+    // Late: what this claim holds or waits for is nobody's, but for the lease of a leader whose claim was answered twice.
+    const leads = this.#phase === 'loading' && this.#mark !== undefined;
+    if (leads && this.isFencedBy(claim.floor)) this.#leave();
+    if (holdsSomething(claim) && !(leads && claim.role === 'leader')) claimant.release();
   }
 
   #unanswered(error: CoordinatorError): void {
@@ -357,7 +367,7 @@ export class Flight {
       loader: waiter.loader,
       loadTimeoutMs: waiter.options.loadTimeoutMs,
       clock: this.#host.clock,
-      around: (run) => this.#host.loads.run(this, run),
+      around: (run) => runInside(this, run),
       onUnshareable,
     });
   }
@@ -416,6 +426,7 @@ export class Flight {
     this.#mark = undefined;
     if (why === 'untravelable') return { ...soloTurn('bypass'), attempt: ATTEMPTS_MAX };
     this.#phase = 'loading';
+    this.#timer?.cancel();
     this.#leave();
     for (const waiter of this.waiters.all()) this.#loadAlone(waiter);
     return undefined;

@@ -1,25 +1,23 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 
-/** What a loader's call knows about itself: the load it belongs to, and the load around that. */
-interface Frame<L> {
-  readonly load: L;
-  readonly outer: Frame<L> | undefined;
+/** What a loader's call knows about itself: whose load it belongs to, and the load around that. */
+interface Frame {
+  readonly load: object;
+  readonly outer: Frame | undefined;
 }
 
-/** Knows from inside which loads a call was made, across awaits. */
-export class LoadStack<L> {
-  readonly #frames = new AsyncLocalStorage<Frame<L>>();
+/** One for all collapsers: Node keeps each storage that was ever used enabled, and every promise pays for each of them. */
+const frames = new AsyncLocalStorage<Frame>();
 
-  /** Runs a loader as part of a load. */
-  run<R>(load: L, loader: () => R): R {
-    return this.#frames.run({ load, outer: this.#frames.getStore() }, loader);
-  }
+/** Runs a loader as part of a load, so that calls from inside it, also after awaits, can be told. */
+export function runInside<R>(load: object, loader: () => R): R {
+  return frames.run({ load, outer: frames.getStore() }, loader);
+}
 
-  /** The innermost load around the present call that fits. */
-  find(fits: (load: L) => boolean): L | undefined {
-    for (let frame = this.#frames.getStore(); frame !== undefined; frame = frame.outer) {
-      if (fits(frame.load)) return frame.load;
-    }
-    return undefined;
+/** The innermost of the loads around the present call that fits. */
+export function findAround<L extends object>(fits: (load: object) => load is L): L | undefined {
+  for (let frame = frames.getStore(); frame !== undefined; frame = frame.outer) {
+    if (fits(frame.load)) return frame.load;
   }
+  return undefined;
 }

@@ -45,13 +45,13 @@ export class MemoryStore {
   claim(request: ClaimRequest): Executed<Claim> {
     const nowUs = this.#time();
     const isNew = this.#states.get(request.key) === undefined;
-    this.#heal(request);
+    const dropped = this.#heal(request);
     const reply =
       this.#answer(request) ??
       this.#cached(request) ??
       this.#leadAgain(request) ??
       this.#follow(request) ??
-      this.#lead(request, isNew, nowUs);
+      this.#lead(request, isNew || dropped, nowUs);
     return { reply: reply.role === 'leader' ? this.#withStale(reply, request) : reply, messages: [] };
   }
 
@@ -131,24 +131,25 @@ export class MemoryStore {
     };
   }
 
-  /** The claimer has seen a floor that the server lost: flights from before it are dropped. */
-  #heal({ key, floor }: ClaimRequest): void {
+  /** The claimer has seen a floor that the server lost: a flight from before it is dropped. Returns whether one was. */
+  #heal({ key, floor }: ClaimRequest): boolean {
     const lease = this.#leases.get(key);
     const state = this.#states.get(key);
     // A missing state is not created here: it would start at this floor instead of just below a new token (D16).
-    if (floor <= (state?.floor ?? 0)) return;
+    if (floor <= (state?.floor ?? 0)) return false;
     if (lease !== undefined && lease.token <= floor) this.#leases.delete(key);
-    if (state === undefined) return;
+    if (state === undefined) return false;
     const flight = state.flight !== undefined && state.flight.token > floor ? state.flight : undefined;
     const healed = { ...state, floor, issued: Math.max(state.issued, floor), flight, recovery: flight !== undefined && state.recovery };
     this.#states.keep(key, healed, INVALIDATED_TTL_MS);
+    return flight !== state.flight;
   }
 
   /** An outcome that it waited for is already there. Who presents no `min` waited for nothing: R is no cache. */
   #answer({ key, id, min, floor }: ClaimRequest): Claim | undefined {
     const stored = this.#outcomes.get(key);
     if (min === 0 || stored === undefined || stored.token < min) return undefined;
-    this.#forget(key, id);
+    this.#abandon(key, id);
     return { role: 'settled', outcome: stored.outcome, fencingToken: stored.token, floor: this.#floor(key, floor) };
   }
 
@@ -163,7 +164,7 @@ export class MemoryStore {
     const error = this.#stored(this.#errors, request);
     const failedLately = error !== undefined && error.ageMs < cache.freshErrorMs;
     if (value !== undefined && value.ageMs < cache.freshMs) {
-      this.#forget(key, id);
+      this.#abandon(key, id);
       return { role: 'cached', stored: value, floor: this.#floor(key, floor) };
     }
     const lease = this.#leases.get(key);
@@ -172,7 +173,7 @@ export class MemoryStore {
       return { role: 'stale', stored: value, floor: this.#floor(key, floor) };
     }
     if (error === undefined || !failedLately || (value !== undefined && value.ageMs < cache.staleIfErrorMs)) return undefined;
-    this.#forget(key, id);
+    this.#abandon(key, id);
     return { role: 'cached', stored: error, floor: this.#floor(key, floor) };
   }
 
@@ -233,12 +234,12 @@ export class MemoryStore {
     return { role: 'follower', flightId: lease.id, min, leaseLeftMs: this.#leases.leftMs(key), floor: this.#floor(key, request.floor) };
   }
 
-  #lead({ key, id, min, floor }: ClaimRequest, isNew: boolean, nowUs: number): Claim {
+  #lead({ key, id, min, floor }: ClaimRequest, mayHaveWaiters: boolean, nowUs: number): Claim {
     const state = this.#states.get(key);
     const token = Math.max(nowUs, this.#issued(key) + 1, min + 1, floor + 1);
     const flight = { id, token };
     // Others may be waiting whom this server does not know: then the outcome is stored even if nobody is registered (D3, D15).
-    const recovery = isNew || min > 0 || state?.flight !== undefined;
+    const recovery = mayHaveWaiters || min > 0 || state?.flight !== undefined;
     const attempts = state?.attempts ?? 0;
     const knownFloor = state?.floor ?? token - 1;
     this.#leases.set(key, flight, this.#rules.leaseMs);
@@ -281,6 +282,13 @@ export class MemoryStore {
     this.#leases.delete(key);
     state.flight = undefined;
     state.recovery = false;
+  }
+
+  /** The claimer has its answer: it waits no more, and a lease that an earlier copy of its claim took is nobody's. */
+  #abandon(key: KeyHash, id: FlightId): void {
+    this.#forget(key, id);
+    const state = this.#states.get(key);
+    if (state?.flight?.id === id) this.#vacate(key, state);
   }
 
   #forget(key: KeyHash, id: FlightId): void {

@@ -23,11 +23,11 @@ export const MUTATIONS = [
   },
   {
     name: 'no recovery where a waiter claims again',
-    patches: [recovery('isNew || state?.flight !== undefined')],
+    patches: [recovery('mayHaveWaiters || state?.flight !== undefined')],
   },
   {
     name: 'no recovery where a lease had ended',
-    patches: [recovery('isNew || min > 0')],
+    patches: [recovery('mayHaveWaiters || min > 0')],
   },
   {
     name: 'the issuer of an invalidation does not drop its own flight',
@@ -108,7 +108,7 @@ export const MUTATIONS = [
 function recovery(condition) {
   return {
     file: 'testing/memory-store.ts',
-    find: 'const recovery = isNew || min > 0 || state?.flight !== undefined;',
+    find: 'const recovery = mayHaveWaiters || min > 0 || state?.flight !== undefined;',
     replace: `const recovery = ${condition};`,
   };
 }

@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Claim, ClaimRequest, HolderRequest, LoadContext, Message, Renewal, Settlement } from '../../src/index.js';
 import { canonicalKey, hashKey } from '../../src/key.js';
 import { memoryHub, type Leg, type MemoryHub, type OperationName } from '../../src/testing/index.js';
@@ -87,7 +86,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   }
 
   async run(): Promise<Report> {
-    const restore = [silenceWarnings(), disableStoragesAfterwards()];
+    const restore = [silenceWarnings()];
     try {
       await this.#play();
     } finally {
@@ -696,20 +695,6 @@ function silenceWarnings(): () => void {
   process.emitWarning = () => undefined;
   return () => {
     process.emitWarning = emitWarning;
-  };
-}
-
-/** Node 20 slows down with every AsyncLocalStorage that was ever used, and each collapser may have its own. */
-function disableStoragesAfterwards(): () => void {
-  const { run } = AsyncLocalStorage.prototype;
-  const used = new Set<AsyncLocalStorage<unknown>>();
-  AsyncLocalStorage.prototype.run = function recorded(this: AsyncLocalStorage<unknown>, ...args: unknown[]): ReturnType<typeof run> {
-    used.add(this);
-    return Reflect.apply(run, this, args);
-  };
-  return () => {
-    AsyncLocalStorage.prototype.run = run;
-    for (const storage of used) storage.disable();
   };
 }
 

@@ -82,6 +82,70 @@ describe('a wake-up and a reply that travel on two connections', () => {
   });
 });
 
+describe('what the simulation found', () => {
+  it('a wake-up to fetch a large outcome, come before the reply of its claim, costs no second load', async () => {
+    const { r0, r1, network, settleDown } = start(2, { inlineBytesMax: 10 });
+    const load = manualLoader();
+    const led = r0.run('k', load);
+    await settleDown();
+    const deliverReply = network.hold(legs(1, 'reply', 'claim'));
+    const followed = r1.run('k', load);
+    await settleDown();
+    load.runs[0]?.end('an outcome of more than ten bytes');
+    await settleDown();
+    deliverReply();
+    await settleDown();
+    expect(await fates([led, followed])).toEqual(Array(2).fill('value an outcome of more than ten bytes'));
+    expect(load.runs).toHaveLength(1);
+  });
+
+  it('a flight whose callers were let go claims no more, although a claim of it is unanswered', async () => {
+    const { r0, r1, network, clock, settleDown, hub } = start(2);
+    const load = manualLoader();
+    void r0.run('k', load);
+    await settleDown();
+    network.lose(legs(1, 'reply', 'claim'));
+    const followed = r1.run('k', load);
+    await settleDown();
+    load.runs[0]?.context.unshareable();
+    await settleDown();
+    expect(load.runs).toHaveLength(2);
+    hub.operations.length = 0;
+    await clock.advance(1_000);
+    expect(hub.operations.filter(({ op }) => op === 'claim')).toEqual([]);
+    for (const run of load.runs) run.end('v');
+    await settleDown();
+    expect(await fates([followed])).toEqual(['value v']);
+  });
+
+  it("a late copy of a leader's own claim, answered that another one leads, leaves no waiter and no joinable flight behind", async () => {
+    const { r0, r1, network, clock, settleDown, hub } = start(2);
+    const load = manualLoader();
+    const loseReply = network.lose(legs(0, 'reply', 'claim'));
+    const before = r0.run('k', load);
+    await settleDown();
+    loseReply();
+    const executeCopy = network.hold(legs(0, 'request', 'claim'));
+    await clock.advance(126);
+    executeCopy();
+    await settleDown();
+    expect(load.runs).toHaveLength(1);
+    const invalidated = r1.invalidate('k');
+    const hear = network.lose(legs(0, 'message', 'invalidated'));
+    await settleDown();
+    await invalidated;
+    hear();
+    const after = r1.run('k', load);
+    await settleDown();
+    expect(load.runs).toHaveLength(2);
+    expect(hub.keys().filter(({ table }) => table === 'W')).toEqual([]);
+    load.runs[0]?.end('old');
+    load.runs[1]?.end('new');
+    await settleDown();
+    expect(await fates([before, after])).toEqual(['value old', 'value new']);
+  });
+});
+
 describe('replies and messages that are lost', () => {
   it('D2: a leader whose reply was lost claims again with its id and leads; it does not follow itself', async () => {
     const { r0, network, clock, settleDown } = start(1);

@@ -71,6 +71,7 @@ local time = redis.call('TIME')
 local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
 held_token = tonumber(held_token or 0)
 
+local dropped = false
 -- The claimer knows of an invalidation that this server lost.
 if seen > floor then
   floor = seen
@@ -81,6 +82,7 @@ if seen > floor then
   if flight and flight_token <= seen then
     redis.call('HDEL', state, 'f', 't', 'rec')
     flight = false
+    dropped = true
   end
   -- A missing state is not created here: it has to start just below a new token.
   if not is_new then
@@ -90,10 +92,18 @@ if seen > floor then
   end
 end
 
+-- The claimer has its answer: it waits no more, and a lease that an earlier copy of its claim took is nobody's.
+local function abandon()
+  redis.call('HDEL', waiters, id)
+  if flight ~= id then return end
+  redis.call('DEL', lease)
+  redis.call('HDEL', state, 'f', 't', 'rec')
+end
+
 if min > 0 then
   local newest = redis.call('HMGET', outcome, 't', 'o')
   if newest[1] and tonumber(newest[1]) >= min then
-    redis.call('HDEL', waiters, id)
+    abandon()
     return {'settled', newest[1], integer(floor), newest[2]}
   end
 end
@@ -120,7 +130,7 @@ if accepts ~= '' then
   local fresh_ms, fresh_error_ms, stale_ms, stale_if_error_ms = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+)$')
   local found = entry(value)
   if found and found.age < tonumber(fresh_ms) then
-    redis.call('HDEL', waiters, id)
+    abandon()
     return answer('cached', found)
   end
   -- A stale value is better than an error, fresh as the error may be.
@@ -129,7 +139,7 @@ if accepts ~= '' then
   local is_loading = holder and holder ~= id and not is_gone(holder)
   if found and found.age < tonumber(stale_ms) and (is_loading or failed) then return answer('stale', found) end
   if failed and not (found and found.age < tonumber(stale_if_error_ms)) then
-    redis.call('HDEL', waiters, id)
+    abandon()
     return answer('cached', failed)
   end
   if found and found.age < math.max(tonumber(stale_ms), tonumber(stale_if_error_ms)) then stale = found end
@@ -156,7 +166,7 @@ if holder and not is_gone(holder) then
 end
 
 -- Others may be waiting whom this server does not know: then the outcome is stored even if nobody is registered.
-local recovery = (is_new or min > 0 or flight) and '1' or '0'
+local recovery = (is_new or dropped or min > 0 or flight) and '1' or '0'
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
 if is_new then floor = token - 1 end

@@ -4,7 +4,7 @@ export const claim = {
   name: 'claim',
   keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure'],
   args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs', 'accepts'],
-  sha1: '7e2e58ea29fb0b72541aa0059dacce5e9a133034',
+  sha1: 'd426a52e947bd1de6cb0cd5ac91576587cc614d8',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -43,6 +43,7 @@ local attempt = tonumber(stored[5] or 0) + 1
 local time = redis.call('TIME')
 local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
 held_token = tonumber(held_token or 0)
+local dropped = false
 if seen > floor then
   floor = seen
   if holder and held_token <= seen then
@@ -52,6 +53,7 @@ if seen > floor then
   if flight and flight_token <= seen then
     redis.call('HDEL', state, 'f', 't', 'rec')
     flight = false
+    dropped = true
   end
   if not is_new then
     issued = math.max(issued, seen)
@@ -59,10 +61,16 @@ if seen > floor then
     keep(floor_ms)
   end
 end
+local function abandon()
+  redis.call('HDEL', waiters, id)
+  if flight ~= id then return end
+  redis.call('DEL', lease)
+  redis.call('HDEL', state, 'f', 't', 'rec')
+end
 if min > 0 then
   local newest = redis.call('HMGET', outcome, 't', 'o')
   if newest[1] and tonumber(newest[1]) >= min then
-    redis.call('HDEL', waiters, id)
+    abandon()
     return {'settled', newest[1], integer(floor), newest[2]}
   end
 end
@@ -85,7 +93,7 @@ if accepts ~= '' then
   local fresh_ms, fresh_error_ms, stale_ms, stale_if_error_ms = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+)$')
   local found = entry(value)
   if found and found.age < tonumber(fresh_ms) then
-    redis.call('HDEL', waiters, id)
+    abandon()
     return answer('cached', found)
   end
   local failed = entry(failure)
@@ -93,7 +101,7 @@ if accepts ~= '' then
   local is_loading = holder and holder ~= id and not is_gone(holder)
   if found and found.age < tonumber(stale_ms) and (is_loading or failed) then return answer('stale', found) end
   if failed and not (found and found.age < tonumber(stale_if_error_ms)) then
-    redis.call('HDEL', waiters, id)
+    abandon()
     return answer('cached', failed)
   end
   if found and found.age < math.max(tonumber(stale_ms), tonumber(stale_if_error_ms)) then stale = found end
@@ -114,7 +122,7 @@ if holder and not is_gone(holder) then
   redis.call('PEXPIRE', waiters, waiters_ms)
   return {'follow', integer(lowest), integer(floor), redis.call('PTTL', lease), holder}
 end
-local recovery = (is_new or min > 0 or flight) and '1' or '0'
+local recovery = (is_new or dropped or min > 0 or flight) and '1' or '0'
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
 if is_new then floor = token - 1 end

@@ -173,7 +173,7 @@ class Side {
   /** Waits until as many messages have arrived as on the other side, and no more come. */
   async quiet(expected: number): Promise<void> {
     await this.#advance(0);
-    for (let turn = 0; turn < 200 && this.messages < expected; turn++) await new Promise((resolve) => setTimeout(resolve, 1));
+    for (let turn = 0; turn < 5_000 && this.messages < expected; turn++) await new Promise((resolve) => setTimeout(resolve, 1));
     if (expected > 0) await new Promise((resolve) => setTimeout(resolve, 1));
   }
 

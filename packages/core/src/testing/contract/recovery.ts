@@ -99,6 +99,20 @@ export const recovery = {
       await b.leads({ takeover: true });
     },
   },
+  'a claimer that is given its outcome keeps no lease that an earlier copy of its claim took': {
+    async body(stage) {
+      const { a, b, c, d } = await stage.actors('a', 'b', 'c', 'd');
+      const { fencingToken } = await a.leads();
+      const { min } = await b.follows();
+      await d.follows();
+      await c.invalidate();
+      // The reply to this one is lost: b does not know that it leads.
+      await b.leads({ min });
+      await a.settle(fencingToken, value('old'));
+      stage.expect(read((await b.fetches({ min })).outcome)).toBe('value old');
+      await c.leads();
+    },
+  },
 } satisfies Record<string, Clause>;
 
 /** Leads and settles with nobody registered. */
