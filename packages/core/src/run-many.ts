@@ -66,7 +66,6 @@ export async function runMany<K extends KeyPart, T>(
       onKeyError(key, error);
     }
   });
-  gathering.boarded();
   if (leave !== undefined) void Promise.allSettled(calls).then(leave.forget);
   await Promise.all(calls);
   return withoutMissing(found);
@@ -81,9 +80,8 @@ class Gathering<K extends KeyPart, T> {
   readonly #host: ManyHost;
   readonly #load: BatchLoader<K, T>;
   readonly #inCallersContext = AsyncLocalStorage.snapshot();
-  /** Keys whose claims are not answered. */
+  /** Keys whose claims are not answered; to begin with all of them. */
   readonly #asking: Set<K>;
-  #isBoarding = true;
   #led: (BatchItem<K, T> & { readonly place: number })[] = [];
   #timer: Timer | undefined;
 
@@ -109,12 +107,6 @@ class Gathering<K extends KeyPart, T> {
     };
   }
 
-  /** All keys have joined or started their flights. */
-  boarded(): void {
-    this.#isBoarding = false;
-    this.#startWhenComplete();
-  }
-
   /** Nothing is to be waited for on behalf of this key; after a stale answer only in a moment, it may be refreshed here. */
   answered(key: K, mayStillLead = false): void {
     if (mayStillLead) {
@@ -126,7 +118,7 @@ class Gathering<K extends KeyPart, T> {
   }
 
   #startWhenComplete(): void {
-    if (this.#isBoarding || this.#led.length === 0) return;
+    if (this.#led.length === 0) return;
     if (this.#asking.size === 0) this.#start();
     else this.#timer ??= this.#host.clock.setTimer(() => this.#start(), this.#host.gatherMs);
   }

@@ -308,7 +308,6 @@ class Watcher<T> implements AsyncIterator<T>, Member {
       this.#fail(thrown);
       return;
     }
-    this.#isWanted = false;
     this.dueAt = this.#watchers.clock.now() + Math.min(RETRY_MS_MIN * 2 ** this.#failures++, RETRY_MS_MAX);
     this.#topic?.ringBy(this.dueAt);
   }

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { getEventListeners } from 'node:events';
 import * as fc from 'fast-check';
 import { afterEach, describe, expect, it } from 'vitest';
 import { createCollapser, type BatchContext, type Collapser } from '../../src/index.js';
@@ -108,6 +109,17 @@ describe('runMany in one process', () => {
     expect(seen.get(1)).toBe('request 7');
   });
 
+  it("loads in its caller's own context also when it takes over from another caller", async () => {
+    const collapser = createCollapser();
+    const request = new AsyncLocalStorage<string>();
+    const single = manualLoader();
+    const first = request.run('request 1', () => collapser.run(['seat', 1], single, { shareErrors: false }));
+    const many = request.run('request 2', () => collapser.runMany([1], async () => new Map([[1, request.getStore()]]), seat));
+    single.runs[0]?.fail(new Error('not shared'));
+    await expect(first).rejects.toThrow('not shared');
+    expect([...(await many).values()]).toEqual(['request 2']);
+  });
+
   it('settles keys one by one as the loader says, before the batch has ended', async () => {
     const collapser = createCollapser();
     const { runs, load } = manualTable();
@@ -190,6 +202,12 @@ describe('runMany in one process', () => {
     await new Promise((resolve) => setImmediate(resolve));
     process.off('warning', note);
     expect(warnings).toEqual([]);
+  });
+
+  it('forgets its signal when it is over', async () => {
+    const stays = new AbortController();
+    await createCollapser().runMany([1, 2], table().load, { ...seat, signal: stays.signal });
+    expect(getEventListeners(stays.signal, 'abort')).toEqual([]);
   });
 
   it('tells each key its own context, and the batch all keys', async () => {
@@ -352,6 +370,7 @@ describe('runMany over replicas', () => {
     const batches = tables.map((each) => each.batches);
     expect(batches.flat(2).sort((a, b) => a - b)).toEqual(range(0, 100));
     expect(batches.map((each) => each.length)).toEqual(Array(8).fill(1));
+    expect(hub.clock.pending, 'no timer of a batch is left').toBe(0);
     const count = (op: string) => hub.operations.filter((operation) => operation.op === op).length;
     expect({ claims: count('claim'), settles: count('settle'), all: hub.operations.length }).toEqual({
       claims: 8 * 65,
@@ -400,6 +419,37 @@ describe('runMany over replicas', () => {
     runs.forEach((run) => run.end());
     await settleDown();
     expect((await many).size).toBe(3);
+  });
+
+  it('leaves out of a batch a key whose load took too long before the batch could start', async () => {
+    const { r0, network, clock, settleDown } = start(1);
+    const { runs, load } = manualTable();
+    const deliver = network.hold((leg) => leg.kind === 'reply' && leg.id === 'replica-1#2');
+    const failures: unknown[] = [];
+    const onKeyError = (id: number, error: unknown): void => void failures.push([id, Reflect.get(Object(error), 'code')]);
+    const many = r0.runMany([1, 2], load, { ...seat, loadTimeoutMs: 100, onKeyError });
+    await clock.advance(120);
+    deliver();
+    await settleDown();
+    expect([runs.map(({ ids }) => ids), failures]).toEqual([[[2]], [[1, 'ERR_ONEFLIGHT_LOAD_TIMEOUT']]]);
+    runs[0]?.end();
+    expect([...(await many)]).toEqual([[2, 'seat 2']]);
+  });
+
+  it('takes over by one batch also what a closing replica hands over key by key', async () => {
+    const { r0, r1, settleDown, clock } = start(2);
+    const { runs, load } = manualTable();
+    const ends = Promise.allSettled([r0.runMany(range(0, 5), load, seat)]);
+    await settleDown();
+    const waits = r1.runMany(range(0, 5), load, seat);
+    await settleDown();
+    void r0.close({ drainMs: 0 });
+    await clock.advance(10);
+    expect((await ends).map(({ status }) => status)).toEqual(['rejected']);
+    expect(runs.map(({ ids }) => ids)).toEqual([range(0, 5), range(0, 5)]);
+    runs[1]?.end();
+    await settleDown();
+    expect((await waits).size).toBe(5);
   });
 
   it('answers other replicas key by key when the loader settles them one by one', async () => {

@@ -128,14 +128,16 @@ describe('warm', () => {
     const load = manualLoader();
     const bug = new Error('a bug');
     const warming = createCollapser({ random: () => 0 }).warm(entries(9, load), {
-      concurrency: 1,
-      onProgress() {
-        throw bug;
+      concurrency: 2,
+      onProgress({ done }) {
+        if (done === 1) throw bug;
       },
     });
     load.runs[0]?.end('v');
     await expect(warming).rejects.toBe(bug);
-    expect(load.runs).toHaveLength(1);
+    load.runs[1]?.end('v');
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(load.runs).toHaveLength(2);
   });
 
   it.each([

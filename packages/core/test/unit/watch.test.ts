@@ -264,6 +264,11 @@ describe('watch in one process', () => {
     load.runs[3]?.end('v2');
     await clock.advance(60_000);
     expect([seen, errors, load.runs.length]).toEqual([['v1', 'v2'], ['first', 'second'], 4]);
+    await collapser.invalidate('seats');
+    await clock.advance(50);
+    load.runs[4]?.fail('third');
+    await clock.advance(1_000);
+    expect(load.runs, 'after a success the pauses begin anew').toHaveLength(6);
     await collapser.close();
   });
 
@@ -372,6 +377,23 @@ describe('watch over replicas', () => {
     await clock.advance(50);
     expect(seen).toEqual(Array(3).fill([1, 2]));
     expect(seats.reads).toEqual([1, 2]);
+  });
+
+  it('does not reload for the news of its own invalidation that comes late', async () => {
+    const { r0, clock, settleDown, network } = start(1);
+    const seats = row();
+    const seen = read(r0.watch('seats', seats.load));
+    await settleDown();
+    const deliver = network.hold(legs(0, 'message', 'invalidated'));
+    seats.version = 2;
+    await Promise.all([r0.invalidate('seats'), settleDown()]);
+    await clock.advance(1_000);
+    deliver();
+    await clock.advance(1_000);
+    expect([seen, seats.reads]).toEqual([
+      [1, 2],
+      [1, 2],
+    ]);
   });
 
   it('shares one retry among the replicas when a reload failed', async () => {
