@@ -2,7 +2,7 @@ import type { LoadContext } from '@oneflight/core';
 import type { Request, Response } from 'express';
 
 import type { Answer } from './answer.js';
-import { type Conditions, conditionsOf, hideConditions } from './conditions.js';
+import { conditionsOf, hideConditions } from './conditions.js';
 import { intercept } from './intercept.js';
 import type { CheckedOptions } from './options.js';
 import { Recorder, type Verdict } from './recorder.js';
@@ -39,12 +39,15 @@ export function capture(given: CaptureOptions, context: LoadContext, onLeft: () 
       shield.letGo();
     };
     const recorder = new Recorder({ ...given, keeps: true, onVerdict });
-    const shield = new Shield(response, recorder, onLeft);
-    const conditions: Conditions = conditionsOf(request.headers);
-    hideConditions(request);
+    const shield = new Shield(response, recorder, () => {
+      onLeft();
+      // The load is given up once nobody on any replica waits for it, or when it takes too long.
+      if (context.signal.aborted) recorder.drop();
+      else context.signal.addEventListener('abort', () => recorder.drop(), { once: true });
+    });
+    const conditions = conditionsOf(request.headers);
+    if (conditions !== undefined) hideConditions(request);
     intercept({ response, recorder, shield, conditions, beforeHead: given.beforeHead });
-    // The load was given up: it took too long, or nobody on any replica waits for it.
-    context.signal.addEventListener('abort', () => recorder.drop(), { once: true });
     handle();
   });
 }

@@ -33,8 +33,7 @@ export interface CollapseHandler extends RequestHandler {
 export function collapse(collapser: Collapser, options: CollapseOptions = {}): CollapseHandler {
   checkOptions('arguments', { collapser: collapser ?? null }, { collapser: objectWith('a collapser: createCollapser(…)', 'flight') });
   const site = new Site(collapser, checkCollapseOptions(options));
-  const collapseRequests: RequestHandler = (request, response, next) => site.handle({ request, response, next });
-  return Object.assign(collapseRequests, { stats: () => site.stats() });
+  return Object.assign(site.handler, { stats: () => site.stats() });
 }
 
 interface Exchange {
@@ -43,8 +42,11 @@ interface Exchange {
   readonly next: NextFunction;
 }
 
-/** Requests that a `collapse()` has in hand. A second one would wait for the first, which waits for its handler: for ever. */
-const inHand = new WeakSet<Request>();
+/**
+ * Marks a request that a `collapse()` has in hand. A second one would wait for the first, which waits for its handler: for
+ * ever. A property, because a WeakSet of all requests makes each garbage collection slow.
+ */
+const IN_HAND = Symbol('oneflight.collapse');
 
 /** One `collapse()`: where it is mounted, what it remembers. */
 class Site {
@@ -55,6 +57,8 @@ class Site {
   readonly #missed = new HitForMiss();
   /** How many GET requests of a key wait or run here. */
   readonly #gets = new Map<string, number>();
+  /** What Express calls. */
+  readonly handler: RequestHandler = (request, response, next) => this.#handle({ request, response, next });
 
   constructor(collapser: Collapser, options: CheckedOptions) {
     this.#collapser = collapser;
@@ -63,21 +67,21 @@ class Site {
     if (isInsideHandler()) this.#warnings.say('ONEFLIGHT_HTTP_CREATED_IN_HANDLER');
   }
 
-  handle(exchange: Exchange): void | Promise<void> {
+  #handle(exchange: Exchange): void | Promise<void> {
     const { request, response, next } = exchange;
     if (response.headersSent) return next();
     const reason = this.#whyBypass(request);
     if (reason !== undefined) return this.#bypass(exchange, reason);
     if (this.#options.identity === 'ignore' && isAuthorized(request)) this.#warnings.say('ONEFLIGHT_HTTP_CREDENTIALS_IGNORED');
-    const key = requestKey(request, this.#options);
-    inHand.add(request);
+    const key = requestKey(request, this.#options, this.handler);
+    Reflect.set(request, IN_HAND, true);
     if (this.#missed.has(key)) {
       observe(this.#captureOptions(exchange, key));
       return this.#bypass(exchange, 'hit_for_miss');
     }
     this.#tally.collapsed++;
     if (request.method === 'HEAD') {
-      const getKey = requestKey(request, this.#options, 'GET');
+      const getKey = requestKey(request, this.#options, this.handler, 'GET');
       if (this.#gets.has(getKey)) return this.#flight(exchange, getKey, stepAside);
     }
     return this.#flight(exchange, key);
@@ -96,7 +100,7 @@ class Site {
   #whyBypass(request: Request): HttpBypassReason | undefined {
     const { methods, skip, identity } = this.#options;
     if (!methods.has(request.method)) return 'method';
-    if (inHand.has(request)) return 'nested';
+    if (IN_HAND in request) return 'nested';
     if (skip?.(request) === true) return 'skip';
     return ownBusinessOf(request) ?? (identity === 'bypass' && hasCredentials(request) ? 'credentials' : undefined);
   }
@@ -112,16 +116,18 @@ class Site {
   async #flight(exchange: Exchange, key: string, lead?: () => never): Promise<void> {
     const { request, response, next } = exchange;
     const leaves = new AbortController();
-    const leave = (): void => leaves.abort();
+    const leave = (): void => {
+      if (!response.writableFinished) leaves.abort(); // else its answer was complete: that is no reason to leave
+    };
     response.once('close', leave);
     let handled = false;
     // Another request's load may start this one: whatever the application keeps in an AsyncLocalStorage must be its own.
-    const handle = AsyncResource.bind(() => next());
+    const ownContext = new AsyncResource('oneflight');
     const load = (context: LoadContext): Promise<Answer | null> => {
       lead?.();
       if (response.headersSent) throw new StepAsideError('this request was answered before its turn to load came');
       handled = true;
-      return capture(this.#captureOptions(exchange, key), context, leave, handle);
+      return capture(this.#captureOptions(exchange, key), context, leave, () => ownContext.runInAsyncScope(next));
     };
     const leaveGets = request.method === 'GET' ? this.#joinGets(key) : undefined;
     try {

@@ -14,10 +14,13 @@ export interface Conditions {
   readonly wantsAll: boolean;
 }
 
-export function conditionsOf(headers: IncomingHttpHeaders): Conditions {
+/** The conditions of a request; undefined for one without. */
+export function conditionsOf(headers: IncomingHttpHeaders): Conditions | undefined {
+  const { 'if-none-match': noneMatch, 'if-modified-since': modifiedSince } = headers;
+  if (noneMatch === undefined && modifiedSince === undefined) return undefined;
   return {
-    noneMatch: headers['if-none-match'],
-    modifiedSince: headers['if-modified-since'],
+    noneMatch,
+    modifiedSince,
     wantsAll: directives(headers['cache-control']).some(({ name }) => name === 'no-cache'),
   };
 }

@@ -9,16 +9,17 @@ import type { CheckedOptions } from './options.js';
  * What makes two requests equal, as a hash: method, scheme, host, what was asked for, whose request it is, and the headers
  * of `varyOn`. Behind a load balancer scheme and host follow the app's `trust proxy` setting, as everywhere in Express.
  *
+ * @param handler The middleware that asks, as it is mounted.
  * @throws TypeError ERR_ONEFLIGHT_KEY when `key` or `identity` return what is no key; whatever they throw
  */
-export function requestKey(request: Request, options: CheckedOptions, method: string = request.method): string {
+export function requestKey(request: Request, options: CheckedOptions, handler: unknown, method: string = request.method): string {
   const { identity, varyOn, key } = options;
   return digest([
     VERSION,
     method,
     request.protocol,
     hostOf(request),
-    key === undefined ? request.originalUrl : [placeOf(request), keyText(key(request))],
+    key === undefined ? request.originalUrl : [placeOf(request, handler), keyText(key(request))],
     typeof identity === 'string' ? identity : 'function',
     identityOf(request, identity),
     varyOn,
@@ -39,11 +40,16 @@ function hostOf(request: Request): string {
   return host.replace(request.protocol === 'https' ? /:443$/ : /:80$/, '');
 }
 
-/** Keeps equal keys of different routes apart; without a route (`app.use`) the path does. */
-function placeOf(request: Request): readonly string[] {
+/**
+ * Keeps equal keys of different routes apart: by the pattern of the route that it is mounted on, without one (`app.use`) by
+ * the path. `request.route` may be a route that the request passed before, so the route must hold this very middleware.
+ */
+function placeOf(request: Request, handler: unknown): readonly string[] {
   const route: unknown = request.route;
-  const pattern = typeof route === 'object' && route !== null ? String(Reflect.get(route, 'path')) : request.path;
-  return [request.baseUrl, pattern];
+  if (typeof route !== 'object' || route === null) return [request.baseUrl, 'path', request.path];
+  const layers: unknown = Reflect.get(route, 'stack');
+  const isMounted = Array.isArray(layers) && layers.some((layer: object) => Reflect.get(layer, 'handle') === handler);
+  return isMounted ? [request.baseUrl, 'route', String(Reflect.get(route, 'path'))] : [request.baseUrl, 'path', request.path];
 }
 
 function valuesOf(request: Request, names: readonly string[]): readonly unknown[] {

@@ -62,13 +62,13 @@ export class Recorder {
   /** The head is about to be sent: decides whether others may have the answer, and adds what they and its caller are to see. */
   seeHead(status: number, message: string | undefined): void {
     if (!this.#isOpen || this.#head !== undefined) return;
-    const head: Head = { status, headers: headersOf(this.#given.response) };
+    const head = { status, headers: headersOf(this.#given.response) };
     if (status >= 500) return this.fail(new FailedAnswerError(status));
     const reason = this.#whyNotShared(head);
     if (reason !== undefined) return this.giveUp(reason);
     this.#warnAbout(head);
     this.#addCacheControl(head);
-    this.#head = { status, headers: headersOf(this.#given.response), message };
+    this.#head = { ...head, message };
     if (headerBytes(this.#sharedHeaders()) > this.#given.options.limits.headersBytesMax) this.giveUp('headers_too_large');
   }
 
@@ -166,11 +166,12 @@ export class Recorder {
   }
 
   /** Caches behind this one do not have the credentials in their key, so they are told nothing about a personal answer. */
-  #addCacheControl({ headers }: Head): void {
+  #addCacheControl({ headers }: { readonly headers: Map<string, string | readonly string[]> }): void {
     const { options, request, response } = this.#given;
     if (options.cacheControl === undefined || headers.has('cache-control')) return;
     if (options.identity === 'ignore' || (options.identity === 'key' && !hasCredentials(request))) {
       response.setHeader('Cache-Control', options.cacheControl);
+      headers.set('cache-control', options.cacheControl);
     }
   }
 

@@ -18,7 +18,8 @@ export function replay(request: Request, response: Response, answer: Answer, bef
   response.statusCode = answer.status;
   if (answer.message !== undefined) response.statusMessage = answer.message;
   beforeHead();
-  if (answer.status === 200 && isFresh(conditionsOf(request.headers), headersOf(response))) {
+  const conditions = answer.status === 200 ? conditionsOf(request.headers) : undefined;
+  if (conditions !== undefined && isFresh(conditions, headersOf(response))) {
     response.statusCode = 304;
     response.statusMessage = 'Not Modified';
     omitContent(response);

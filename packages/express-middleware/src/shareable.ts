@@ -49,17 +49,21 @@ export function whyUnshareable({ status, headers }: Head): UnshareableReason | u
   if (CONTROLS.some((name) => directives(headers.get(name)).some(isPrivate))) return 'cache_control';
   const vary = varyOf(headers);
   if (vary.includes('*') || vary.length > VARY_NAMES_MAX) return 'vary';
-  if (textOf(headers.get('content-type')).trim().startsWith('text/event-stream')) return 'streaming';
-  if (POLICIES.some((name) => textOf(headers.get(name)).includes("'nonce-"))) return 'nonce';
-  return undefined;
+  const type = textOf(headers.get('content-type')).trim();
+  if (STREAMS.some((stream) => type.startsWith(stream))) return 'streaming';
+  const isPage = type === '' || type.includes('html');
+  return isPage && POLICIES.some((name) => textOf(headers.get(name)).includes("'nonce-")) ? 'nonce' : undefined;
 }
+
+/** Types of answers that have no end. */
+const STREAMS = ['text/event-stream', 'multipart/x-mixed-replace'] as const;
 
 /** Final answers about the thing that was asked for, and not about how or by whom it was asked (RFC 9110 section 15). */
 export const SHAREABLE_STATUSES: ReadonlySet<number> = new Set([200, 203, 204, 300, 301, 308, 404, 410]);
 const PERSONAL_HEADERS = ['clear-site-data', 'www-authenticate', 'proxy-authenticate', 'authentication-info', 'upgrade', 'content-range'];
 /** The strictest counts: it is the word of somebody who knew that the answer is not for all. */
 const CONTROLS = ['cache-control', 'cdn-cache-control', 'surrogate-control'] as const;
-/** A nonce is good for one answer. The header is often set outside, the body then holds the leader's. */
+/** A nonce is good for one page. The header is often set outside, the page then holds the leader's. */
 const POLICIES = ['content-security-policy', 'content-security-policy-report-only'] as const;
 const VARY_NAMES_MAX = 64;
 
@@ -90,6 +94,7 @@ interface Directive {
 
 /** Splits at each comma, also inside quotes: that can only find more directives, never hide one. */
 export function directives(value: string | readonly string[] | undefined): readonly Directive[] {
+  if (value === undefined) return [];
   return textOf(value)
     .split(',')
     .map((directive) => {

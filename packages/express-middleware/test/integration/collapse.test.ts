@@ -39,6 +39,12 @@ describe('collapse', () => {
     expect(shop.calls).toHaveLength(2);
   });
 
+  it('counts a request that nobody shared as one that led, not as one that left', async () => {
+    const shop = await startShop(1, (_request, response) => void response.send('seats'));
+    await shop.ask(0, {});
+    await expect.poll(() => shop.collapsers[0]?.stats().totals).toMatchObject({ calls: 1, leader: 1, aborts: 0 });
+  });
+
   it.each<[string, RequestHandler]>([
     ['sets a cookie', (_request, response) => void response.cookie('session', 'secret').write('head')],
     ['is private', (_request, response) => void response.set('Cache-Control', 'private').write('head')],

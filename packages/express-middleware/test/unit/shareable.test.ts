@@ -53,7 +53,9 @@ describe('whyUnshareable', () => {
     ['an answer with trailers', 200, { trailer: 'digest' }, 'trailer'],
     ['an answer that clears what a client keeps', 200, { 'clear-site-data': '"cookies"' }, 'header'],
     ['an answer that asks who it is', 200, { 'www-authenticate': 'Negotiate' }, 'header'],
-    ['a page with a nonce', 200, { 'content-security-policy': "script-src 'nonce-abc'" }, 'nonce'],
+    ['a stream of pictures', 200, { 'content-type': 'multipart/x-mixed-replace; boundary=x' }, 'streaming'],
+    ['a page with a nonce', 200, { 'content-type': 'text/html', 'content-security-policy': "script-src 'nonce-abc'" }, 'nonce'],
+    ['data under a policy with a nonce', 200, { 'content-type': 'application/json', 'content-security-policy': "'nonce-abc'" }, undefined],
   ])('decides on %s', (_what, status, headers, expected) => {
     expect(whyUnshareable({ status, headers: headerMap(headers) })).toBe(expected);
   });
