@@ -69,9 +69,13 @@ export class RedisLink implements CoordinatorLink {
   }
 
   /** Waits for the subscription: a follower that cannot hear would not know when to go on. */
-  async claim(request: ClaimRequest): Promise<Claim> {
+  async hears(): Promise<void> {
     this.#checkOpen();
     await this.#session.hears(this.#subscription.gate);
+  }
+
+  async claim(request: ClaimRequest): Promise<Claim> {
+    await this.hears();
     if (this.#early === undefined || request.min > 0) return await this.#ask(request);
     return await this.#early.during(request.id, () => this.#ask(request));
   }
@@ -84,7 +88,7 @@ export class RedisLink implements CoordinatorLink {
   }
 
   async #claim({ key, id, min, floor, cache }: Omit<ClaimRequest, 'takeover'>, takeover: string): Promise<Claim> {
-    const { leaseMs, recheckMs } = this.#options;
+    const { leaseMs } = this.#options;
     const reply = await this.#session.commands.run(
       claim,
       {
@@ -103,7 +107,7 @@ export class RedisLink implements CoordinatorLink {
         leaseMs,
         stateMs: 2 * leaseMs,
         floorMs: FLOOR_MS,
-        waitersMs: Math.max(8 * recheckMs + 1_000, leaseMs),
+        waitersMs: waitersMs(this.#options),
         accepts:
           cache === undefined ? '' : [cache.freshMs, cache.freshErrorMs, cache.staleMs, cache.staleIfErrorMs].map(Math.ceil).join(' '),
       },
@@ -266,7 +270,13 @@ function storeMs(outcome: Outcome, cache: CacheWrite | undefined): number {
 }
 
 /** Longer than any load may run: what was begun before an invalidation finds its floor when it ends. */
-const FLOOR_MS = 600_000;
+export const FLOOR_MS = 600_000;
+
+/** How long a waiter is remembered: two of its longest rechecks. */
+export function waitersMs({ recheckMs, leaseMs }: Pick<ResolvedOptions, 'recheckMs' | 'leaseMs'>): number {
+  return Math.max(8 * recheckMs + 1_000, leaseMs);
+}
+
 /** Every node of a cluster carries every message: an outcome only travels inline where the notice would be as long. */
 const CLUSTER_INLINE_BYTES_MAX = 256;
 const NO_TAKEOVER = '0';

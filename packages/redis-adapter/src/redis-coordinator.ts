@@ -1,11 +1,12 @@
 import type { Coordinator, Replica } from '@oneflight/core';
 import { RedisLink } from './link.js';
-import { type RedisCoordinatorOptions, resolveOptions, type ResolvedOptions } from './options.js';
+import { type RedisCoordinatorOptions, resolveOptions } from './options.js';
 import { keyNames } from './scripts/keys.js';
 import { Session } from './session.js';
+import { shared } from './shared.js';
 
 /**
- * Collapses across processes through one Redis (standalone or Sentinel): leaders are elected by a lease that is taken
+ * Collapses across processes through one Redis (standalone, Sentinel or Cluster): leaders are elected by a lease that is taken
  * with SET NX, outcomes fan out over pub/sub.
  *
  * The client that is passed is never used or changed: its settings are copied into two connections of our own, which
@@ -17,29 +18,14 @@ import { Session } from './session.js';
 export function redisCoordinator(options: RedisCoordinatorOptions): Coordinator {
   const resolved = resolveOptions(options);
   const names = keyNames(resolved.prefix);
-  const share = sharedSession(resolved);
+  const share = shared(
+    () => new Session(resolved),
+    (session) => session.close(),
+  );
   return Object.freeze({
     connect(replica: Replica): RedisLink {
-      const { session, leave } = share();
-      return new RedisLink(session, resolved, names, replica, leave);
+      const { opened, leave } = share();
+      return new RedisLink(opened, resolved, names, replica, leave);
     },
   });
-}
-
-/** One session for all who are in at the same time; the last one out closes it. */
-function sharedSession(options: ResolvedOptions): () => { readonly session: Session; readonly leave: () => Promise<void> } {
-  let current: { readonly session: Session; users: number } | undefined;
-  return () => {
-    const mine = (current ??= { session: new Session(options), users: 0 });
-    mine.users += 1;
-    return {
-      session: mine.session,
-      async leave(): Promise<void> {
-        mine.users -= 1;
-        if (mine.users > 0) return;
-        if (current === mine) current = undefined;
-        await mine.session.close();
-      },
-    };
-  };
 }

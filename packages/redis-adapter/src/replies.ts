@@ -100,25 +100,28 @@ function readSettled([token, floor, frame]: readonly unknown[]): StoredFrame {
   return { role: 'settled', frame, fencingToken: integer(token), floor: integer(floor) };
 }
 
-function fields(reply: unknown, script: string): [tag: string, ...rest: unknown[]] {
+/** The tag of a script's reply, and the rest of it. */
+export function fields(reply: unknown, script: string): [tag: string, ...rest: unknown[]] {
   if (!Array.isArray(reply) || reply.length === 0) throw protocolError(`an array from ${script}`);
   const items: readonly unknown[] = reply;
   return [text(items[0]), ...items.slice(1)];
 }
 
-function text(value: unknown): string {
+/** A string, as which Redis may give a Buffer. */
+export function text(value: unknown): string {
   if (Buffer.isBuffer(value)) return value.toString('latin1');
   if (typeof value === 'string') return value;
   throw protocolError('a string');
 }
 
 /** Tokens travel as decimal strings, because Lua would round them; counts and durations as integers. */
-function integer(value: unknown): number {
+export function integer(value: unknown): number {
   const number = typeof value === 'number' ? value : /^\d{1,16}$/.test(text(value)) ? Number(text(value)) : Number.NaN;
   if (!Number.isSafeInteger(number) || number < 0) throw protocolError('a whole number');
   return number;
 }
 
-function integerOrNothing(value: unknown): number | undefined {
+/** As `integer`; undefined for an empty string. */
+export function integerOrNothing(value: unknown): number | undefined {
   return text(value) === '' ? undefined : integer(value);
 }

@@ -1,5 +1,32 @@
 // Made by scripts/generate-lua.mjs from the .lua files beside it. Do not edit.
 
+export const cede = {
+  name: 'cede',
+  keys: ['lease', 'state', 'waiters'],
+  args: ['key', 'id', 'heir', 'heirToken', 'waitersMs'],
+  sha1: 'ed4ae520c1fa4bb132a52f621461f482296af976',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local key = ARGV[1]
+local id = ARGV[2]
+local heir = ARGV[3]
+local heir_token = tonumber(ARGV[4])
+local waiters_ms = ARGV[5]
+local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
+if holder ~= id then return {'kept'} end
+local token = string.format('%.0f', heir_token > 0 and heir_token or tonumber(held_token))
+if tonumber(token) <= tonumber(redis.call('HGET', state, 'fl') or 0) then return {'kept'} end
+redis.call('SET', lease, heir .. ' ' .. token, 'PX', math.max(1, redis.call('PTTL', lease)))
+redis.call('HSET', state, 'f', heir, 't', token)
+redis.call('HDEL', waiters, heir)
+redis.call('HSET', waiters, id, token)
+redis.call('PEXPIRE', waiters, waiters_ms)
+local inbox, sequence = string.match(heir, '^([^#]*)#(.*)$')
+if inbox then redis.call('PUBLISH', inbox, '1 woken ' .. key .. ' ' .. sequence .. '\\n') end
+return {'ceded'}`,
+} as const;
+
 export const claim = {
   name: 'claim',
   keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure'],
@@ -134,6 +161,30 @@ redis.call('HDEL', waiters, id)
 return lead(token)`,
 } as const;
 
+export const fence = {
+  name: 'fence',
+  keys: ['lease', 'state'],
+  args: ['key', 'broadcast', 'token', 'floorMs'],
+  sha1: 'f1d4f0a72a9af159980f5bc6b7f2b4ea961b154f',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local key = ARGV[1]
+local broadcast = ARGV[2]
+local token = tonumber(ARGV[3])
+local floor_ms = ARGV[4]
+local stored = redis.call('HMGET', state, 'n', 'fl')
+local _, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
+local highest = math.max(tonumber(stored[1] or 0), tonumber(held_token or 0))
+local floor = string.format('%.0f', token)
+if token <= highest and stored[2] ~= floor then return {'behind', string.format('%.0f', highest)} end
+redis.call('DEL', lease)
+redis.call('HDEL', state, 'f', 't', 'rec', 'a')
+redis.call('HSET', state, 'n', string.format('%.0f', math.max(token, highest)), 'fl', floor)
+redis.call('PEXPIRE', state, floor_ms)
+redis.call('PUBLISH', broadcast, '1 invalidated ' .. key .. ' ' .. floor .. '\\n')
+return {'invalidated', floor}`,
+} as const;
+
 export const invalidate = {
   name: 'invalidate',
   keys: ['lease', 'state', 'value', 'failure'],
@@ -158,6 +209,118 @@ redis.call('HSET', state, 'n', token, 'fl', token)
 redis.call('PEXPIRE', state, floor_ms)
 redis.call('PUBLISH', broadcast, '1 invalidated ' .. key .. ' ' .. token .. '\\n')
 return {'invalidated', token}`,
+} as const;
+
+export const propose = {
+  name: 'propose',
+  keys: ['lease', 'state', 'waiters', 'outcome'],
+  args: ['id', 'min', 'seen', 'gone', 'token', 'raise', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs'],
+  sha1: 'a48491087ad16246fdef765d9c91c6eb77b34ccf',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local waiters = KEYS[3]
+local outcome = KEYS[4]
+local id = ARGV[1]
+local min = tonumber(ARGV[2])
+local seen = tonumber(ARGV[3])
+local gone = ARGV[4]
+local token = tonumber(ARGV[5])
+local raise = ARGV[6]
+local lease_ms = ARGV[7]
+local state_ms = tonumber(ARGV[8])
+local floor_ms = tonumber(ARGV[9])
+local waiters_ms = ARGV[10]
+local SKEW_US_MAX = 1000000
+local function keep(ms)
+  if redis.call('PTTL', state) < ms then redis.call('PEXPIRE', state, ms) end
+end
+local function integer(number)
+  return string.format('%.0f', number)
+end
+local stored = redis.call('HMGET', state, 'n', 'fl', 'f', 't', 'a')
+local is_new = not stored[1]
+local issued = tonumber(stored[1] or 0)
+local floor = tonumber(stored[2] or 0)
+local flight = stored[3]
+local flight_token = tonumber(stored[4] or 0)
+local attempt = tonumber(stored[5] or 0) + 1
+local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
+held_token = tonumber(held_token or 0)
+local dropped = false
+if seen > floor then
+  floor = seen
+  if holder and held_token <= seen then
+    redis.call('DEL', lease)
+    holder = nil
+  end
+  if flight and flight_token <= seen then
+    redis.call('HDEL', state, 'f', 't', 'rec')
+    flight = false
+    dropped = true
+  end
+  issued = math.max(issued, seen)
+  redis.call('HSET', state, 'n', integer(issued), 'fl', integer(floor))
+  keep(floor_ms)
+end
+local known_floor = (floor > 0 or not is_new) and integer(floor) or ''
+if min > 0 then
+  local newest = redis.call('HMGET', outcome, 't', 'o')
+  if newest[1] and tonumber(newest[1]) >= min then
+    redis.call('HDEL', waiters, id)
+    return {'settled', newest[1], known_floor, newest[2]}
+  end
+end
+local highest = math.max(issued, min, seen, held_token)
+if holder == id then
+  if raise == '1' and token > highest then
+    held_token = token
+    highest = token
+    redis.call('SET', lease, id .. ' ' .. integer(token), 'PX', lease_ms)
+    redis.call('HSET', state, 'n', integer(token), 'f', id, 't', integer(token))
+  end
+  redis.call('PEXPIRE', lease, lease_ms)
+  keep(state_ms)
+  redis.call('HDEL', waiters, id)
+  return {'lead', integer(held_token), known_floor, attempt, integer(highest)}
+end
+if holder and string.match(holder, '^[^#]*') ~= gone then
+  local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
+  if min > 0 then lowest = math.min(lowest, min) end
+  redis.call('HSET', waiters, id, integer(lowest))
+  redis.call('PEXPIRE', waiters, waiters_ms)
+  return {'follow', integer(held_token), known_floor, redis.call('PTTL', lease), holder}
+end
+if is_new then
+  local time = redis.call('TIME')
+  highest = math.max(highest, tonumber(time[1]) * 1000000 + tonumber(time[2]) - SKEW_US_MAX)
+end
+if token <= highest then return {'behind', integer(highest), known_floor} end
+local recovery = (is_new or dropped or min > 0 or flight) and '1' or '0'
+if holder then redis.call('DEL', lease) end
+redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
+redis.call('HSET', state, 'n', integer(token), 'f', id, 't', integer(token), 'rec', recovery)
+keep(state_ms)
+redis.call('HDEL', waiters, id)
+return {'lead', integer(token), known_floor, attempt, integer(token)}`,
+} as const;
+
+export const rejoin = {
+  name: 'rejoin',
+  keys: ['lease', 'state'],
+  args: ['id', 'token', 'leaseMs', 'stateMs'],
+  sha1: '6032f17cf9cd20682d22e4fa93b486ee8a8ea328',
+  lua: `local lease = KEYS[1]
+local state = KEYS[2]
+local id = ARGV[1]
+local token = ARGV[2]
+local lease_ms = ARGV[3]
+local state_ms = tonumber(ARGV[4])
+if redis.call('EXISTS', lease) == 1 then return {'kept'} end
+if tonumber(redis.call('HGET', state, 'n') or 0) >= tonumber(token) then return {'kept'} end
+redis.call('SET', lease, id .. ' ' .. token, 'PX', lease_ms)
+redis.call('HSET', state, 'n', token, 'f', id, 't', token, 'rec', '1')
+if redis.call('PTTL', state) < state_ms then redis.call('PEXPIRE', state, state_ms) end
+return {'joined'}`,
 } as const;
 
 export const release = {
@@ -198,7 +361,7 @@ export const renew = {
   name: 'renew',
   keys: ['lease', 'state', 'waiters'],
   args: ['id', 'token', 'leaseMs', 'stateMs'],
-  sha1: '291a201c231fd23b35758c5eddf9e7dc9283ee09',
+  sha1: '0aac9dad391e265d1126b1b63783be248c22017b',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -207,11 +370,10 @@ local token = ARGV[2]
 local lease_ms = ARGV[3]
 local state_ms = tonumber(ARGV[4])
 local stored = redis.call('HMGET', state, 'fl', 'f', 't')
-local floor = stored[1] or ''
-if stored[2] ~= id or stored[3] ~= token then return {'detached', floor} end
+if stored[2] ~= id or stored[3] ~= token then return {'detached', stored[1] or ''} end
 redis.call('SET', lease, id .. ' ' .. token, 'PX', lease_ms)
 if redis.call('PTTL', state) < state_ms then redis.call('PEXPIRE', state, state_ms) end
-return {'held', floor, redis.call('HLEN', waiters)}`,
+return {'held', stored[1] or '0', redis.call('HLEN', waiters)}`,
 } as const;
 
 export const settle = {

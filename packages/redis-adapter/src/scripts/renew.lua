@@ -9,7 +9,7 @@
 -- ARGV[4] state_ms   how long the state lives after this, at least
 --
 -- Returns
---   {'held', floor, waiters}
+--   {'held', floor, or 0 where there was no invalidation, waiters}
 --   {'detached', floor, or '' where it is unknown}
 
 local lease = KEYS[1]
@@ -21,9 +21,8 @@ local lease_ms = ARGV[3]
 local state_ms = tonumber(ARGV[4])
 
 local stored = redis.call('HMGET', state, 'fl', 'f', 't')
-local floor = stored[1] or ''
-if stored[2] ~= id or stored[3] ~= token then return {'detached', floor} end
+if stored[2] ~= id or stored[3] ~= token then return {'detached', stored[1] or ''} end
 
 redis.call('SET', lease, id .. ' ' .. token, 'PX', lease_ms)
 if redis.call('PTTL', state) < state_ms then redis.call('PEXPIRE', state, state_ms) end
-return {'held', floor, redis.call('HLEN', waiters)}
+return {'held', stored[1] or '0', redis.call('HLEN', waiters)}
