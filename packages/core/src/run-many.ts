@@ -152,7 +152,6 @@ function checkRunMany(keys: unknown, load: unknown, options: unknown): void {
 function targetsOf<K extends KeyPart>(keys: readonly K[], keyOf: (key: K) => Key): ReadonlyMap<K, Target> {
   const targets = new Map<K, Target>();
   for (const item of keys) {
-    if (targets.has(item)) continue;
     const key = keyOf(item);
     targets.set(item, { key, canonical: canonicalKey(key) });
   }

@@ -486,6 +486,15 @@ describe('runMany over replicas', () => {
     }
   });
 
+  it('tells a value that takes no bytes from one that is missing: every replica gets it', async () => {
+    const codec = { encode: (value: string) => Buffer.from(value), decode: (bytes: Uint8Array) => Buffer.from(bytes).toString() };
+    const { replicas, settleDown } = start(2);
+    const load = async () => new Map([[1, '']]);
+    const calls = replicas.map((replica) => replica.runMany([1, 2], load, { ...seat, codec }));
+    await settleDown();
+    expect((await Promise.all(calls)).map((values) => [...values])).toEqual([[[1, '']], [[1, '']]]);
+  });
+
   it('gives every replica the error of a batch that failed', async () => {
     const { replicas, settleDown } = start(3);
     const { runs, load } = manualTable();

@@ -272,6 +272,25 @@ describe('watch in one process', () => {
     await collapser.close();
   });
 
+  it('does not put off the reload of one watcher for the retry of another', async () => {
+    const { collapser, clock } = alone();
+    const failing = manualLoader();
+    read(collapser.watch('seats', failing, { debounceMs: 10 }));
+    failing.runs[0]?.end('v1');
+    await clock.advance(0);
+    const seats = row();
+    read(collapser.watch('seats', seats.load, { debounceMs: 700 }));
+    await clock.advance(0);
+    await collapser.invalidate('seats');
+    await clock.advance(10);
+    failing.runs[1]?.fail('down');
+    await clock.advance(689);
+    expect(seats.reads).toEqual([1]);
+    await clock.advance(1);
+    expect(seats.reads).toEqual([1, 1]);
+    await collapser.close();
+  });
+
   it('ends with what onError throws', async () => {
     const { collapser, clock } = alone();
     let reads = 0;
