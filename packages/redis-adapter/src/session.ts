@@ -68,7 +68,7 @@ export class Session {
     try {
       await subscription.pass();
     } catch (error) {
-      if (this.#connections[0].gate.isShut) this.breaker.failed();
+      if (!this.#connections[0].gate.isOpen) this.breaker.failed();
       throw error;
     }
   }

@@ -49,7 +49,11 @@ test('a Redis that died and came back is looked at as soon as the connection is 
   const { collapser, states } = start({ breaker: { halfOpenAfterMs: 60_000, halfOpenMaxMs: 60_000 } });
   await collapser.run('warm', () => 1);
   await server.kill9();
-  for (let call = 0; states.at(-1) !== 'open' && call < 50; call++) await collapser.run(`k${call}`, () => 1);
+  let call = 0;
+  await waitFor(async () => (await collapser.run(`k${(call += 1)}`, () => 1)) === 1 && states.at(-1) === 'open', {
+    everyMs: 1,
+    what: 'the circuit to open',
+  });
   expect(states).toEqual(['open']);
   await server.restart();
   await waitFor(() => states.at(-1) === 'closed', { what: 'the circuit to close' });

@@ -1,3 +1,4 @@
+import { waitFor } from '@oneflight/testkit';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { monotonicMs, startFleet, type CallReport, type ReplicaProcess } from '../support/fleet.js';
@@ -107,7 +108,9 @@ describe('4 replicas', () => {
       async (replicas) => {
         await Promise.all(replicas.map((replica) => replica.burst({ key: 'warm-up', calls: 1, loadMs: 0 })));
         const keys = Array.from({ length: 2_000 }, (_, index) => `many-${index}`);
-        const before = await scriptsRun();
+        // The leader of the warm-up answers before it settles.
+        let before = -1;
+        await waitFor(async () => before === (before = await scriptsRun()), { everyMs: 50, what: 'the warm-up to settle' });
         const at = monotonicMs() + 200;
         const answers = (await Promise.all(replicas.map((replica) => replica.sweep({ keys, loadMs: 400, at })))).flat();
         const scripts = (await scriptsRun()) - before;
