@@ -63,6 +63,7 @@ describe('collectMetrics', () => {
     await Promise.all(calls);
     expect(valueOf(await read(registries[0], 'followers_per_flight'), { metric: 'sum' })).toBe(2);
     expect(valueOf(await read(registries[0], 'wait_duration_seconds'), { metric: 'sum', scope: 'local' })).toBeCloseTo(0.04);
+    expect(new Set(labels(await read(registries[0], 'wait_duration_seconds'), 'scope'))).toEqual(new Set(['local', 'remote']));
     expect(valueOf(await read(registries[1], 'wait_duration_seconds'), { metric: 'sum', scope: 'remote' })).toBeCloseTo(0.02);
     expect(valueOf(await read(registries[0], 'execution_duration_seconds'), { metric: 'sum' })).toBeCloseTo(0.02);
     expect(valueOf(await read(registries[0], 'result_size_bytes'), { metric: 'count' })).toBe(1);
