@@ -18,7 +18,7 @@ export class FailedAnswerError extends OneflightError {
 }
 
 /** The coordinator is out of reach, and `whenDegraded: 'reject'` asked not to run the handler without it. */
-export class UnavailableError extends OneflightError {
+class UnavailableError extends OneflightError {
   readonly status = 503;
 
   constructor(options: ErrorOptions) {

@@ -41,6 +41,8 @@ export class Recorder {
   #bodyBytes = 0;
   #head: (Head & { readonly message: string | undefined }) | undefined;
   #isOpen = true;
+  /** What the option `share` said: it is asked once for an answer. */
+  #isRefused: boolean | undefined;
 
   constructor(given: RecorderOptions) {
     this.#given = given;
@@ -75,6 +77,7 @@ export class Recorder {
   /** The head was not sent after all: what follows is another answer. */
   forgetHead(): void {
     this.#head = undefined;
+    this.#isRefused = undefined;
     this.#release();
   }
 
@@ -151,7 +154,8 @@ export class Recorder {
     if (reason !== undefined) return reason;
     if (options.identity === 'ignore' && isAuthorized(request) && !isForAll(head)) return 'credentials';
     if (request.method !== 'HEAD' && Number(head.headers.get('content-length') ?? 0) > options.limits.bodyBytesMax) return 'too_large';
-    return this.#isRefusedByOption(head) ? 'share' : undefined;
+    this.#isRefused ??= this.#isRefusedByOption(head);
+    return this.#isRefused ? 'share' : undefined;
   }
 
   #isRefusedByOption(head: Head): boolean {

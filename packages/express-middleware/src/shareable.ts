@@ -104,6 +104,6 @@ export function directives(value: string | readonly string[] | undefined): reado
 }
 
 /** One lower-case text of all lines of a header. */
-export function textOf(value: string | readonly string[] | undefined): string {
+function textOf(value: string | readonly string[] | undefined): string {
   return (typeof value === 'string' ? value : (value ?? []).join(',')).toLowerCase();
 }

@@ -86,4 +86,4 @@ export class Shield {
 }
 
 /** A handler that has begun its answer and writes nothing for this long after its caller left has stopped. */
-export const STALL_MS = 1_000;
+const STALL_MS = 1_000;

@@ -89,14 +89,21 @@ describe('answers that cannot be shared', () => {
   });
 
   it('include those that the option share refuses, or that make it throw', async () => {
-    const share: CollapseOptions['share'] = (_request, { headers }) =>
+    let asked = 0;
+    const share: CollapseOptions['share'] = (_request, { headers }) => {
+      asked += 1;
+      return decide(headers);
+    };
+    const decide = (headers: ReadonlyMap<string, unknown>): boolean =>
       headers.has('x-broken') ? JSON.parse('{') : headers.get('x-share') === 'yes';
-    const shop = await startShop(1, (request, response) => void response.set(String(request.query['header']), 'no').send('seats'), {
+    const shop = await startShop(1, (request, response) => void response.set(String(request.query['header']), 'no').end('seats'), {
       share,
     });
     await shop.ask(0, { path: '/?header=x-share' });
     await shop.ask(0, { path: '/?header=x-broken' });
     expect(shop.middlewares[0]?.stats()).toMatchObject({ unshareable: { share: 2 } });
+    await shop.ask(0, { path: '/plain?header=x-plain' });
+    expect(asked).toBe(3);
   });
 });
 
@@ -195,6 +202,29 @@ describe('a request that waits', () => {
       expect((await Promise.all(asked)).map(({ body }) => body)).toEqual(expected);
       expect(shop.calls).toHaveLength(trustProxy ? 2 : 1);
     }
+  });
+
+  it('is allowed no origin but its own, also where the handler allows origins and says nothing of it', async () => {
+    const withoutOutside: RequestHandler = (_request, response, next) =>
+      void [response.removeHeader('Access-Control-Allow-Origin'), next()];
+    const shop = await startShop(
+      2,
+      async (request, response) => {
+        await shop.gate;
+        response.set('Access-Control-Allow-Origin', request.get('origin')).send('seats');
+      },
+      {},
+      { before: [withoutOutside] },
+    );
+    const origins = ['https://a.example', 'https://a.example', 'https://b.example', 'https://a.example'];
+    const asked = [];
+    for (const [index, origin] of origins.entries()) {
+      asked.push(shop.ask(index % 2, { headers: { origin } }));
+      await shop.allWait(index + 1);
+    }
+    shop.open();
+    expect((await Promise.all(asked)).map(({ headers }) => headers['access-control-allow-origin'])).toEqual(origins);
+    expect(shop.calls).toHaveLength(2);
   });
 
   it('gets an encoded answer only if it accepts the same encodings, with compression mounted inside', async () => {
