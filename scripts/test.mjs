@@ -4,6 +4,7 @@ import { createLog, elapsed } from './lib/log.mjs';
 import { installNode, otherNodes } from './lib/node-versions.mjs';
 import { installPackages } from './lib/packages.mjs';
 import { checkNodeVersion } from './lib/project.mjs';
+import { findPrometheus } from './lib/prometheus.mjs';
 import { findRedis } from './lib/redis.mjs';
 import { run } from './lib/run.mjs';
 import { runVitest } from './lib/vitest.mjs';
@@ -14,7 +15,7 @@ const log = createLog();
 const fastTests = ['test/unit/', 'test/simulation/', 'packages/core/test/contract/'];
 const fastProjects = ['unit', 'simulation', 'contract'].flatMap((name) => ['--project', name]);
 
-/** In the order they run. `build` and `redis` name what a step needs before it. */
+/** In the order they run. `build`, `redis` and `prometheus` name what a step needs before it. */
 const steps = [
   { name: 'format', what: 'every file is formatted (npm run format repairs it)', run: tool('oxfmt', '--check', '.') },
   { name: 'lint', what: 'lint rules, with types', run: tool('oxlint', '--type-aware', '--deny-warnings') },
@@ -25,7 +26,14 @@ const steps = [
   { name: 'unit', what: 'one source file each', run: project('unit') },
   { name: 'contract', what: 'what every coordinator must do', redis: true, run: project('contract') },
   { name: 'simulation', what: 'replicas under a seeded scheduler', run: project('simulation') },
-  { name: 'integration', what: 'real Redis, real Express, several processes', build: true, redis: true, run: project('integration') },
+  {
+    name: 'integration',
+    what: 'real Redis, real Express, several processes',
+    build: true,
+    redis: true,
+    prometheus: true,
+    run: project('integration'),
+  },
   { name: 'fault', what: 'killed leaders, lost messages, a Redis that goes away', build: true, redis: true, run: project('fault') },
   ...Object.entries(otherNodes).map(([name, version]) => ({
     name,
@@ -48,9 +56,16 @@ async function prepare(selected) {
   checkNodeVersion();
   log.step(`install packages (Node ${process.versions.node})`);
   await installPackages(log);
-  if (!selected.some((step) => step.redis)) return {};
-  log.step('find Redis');
-  return (await findRedis(log, { ownServer: true })).env;
+  const env = {};
+  if (selected.some((step) => step.redis)) {
+    log.step('find Redis');
+    Object.assign(env, (await findRedis(log, { ownServer: true })).env);
+  }
+  if (selected.some((step) => step.prometheus)) {
+    log.step('find Prometheus');
+    Object.assign(env, await findPrometheus(log));
+  }
+  return env;
 }
 
 async function runAll(selected, env) {

@@ -1,8 +1,6 @@
-import { accessSync, constants, existsSync, rmSync, writeFileSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
-import { capture, run } from './run.mjs';
+import { canUseApt, findOnPath, installWithApt } from './programs.mjs';
+import { capture } from './run.mjs';
 
-const POLICY = '/usr/sbin/policy-rc.d';
 const IMAGE = 'redis:8.2-alpine';
 
 /**
@@ -25,7 +23,7 @@ export async function findRedis(log, { ownServer }) {
     return useBinary(path);
   }
   if (!ownServer && (await dockerAnswers())) return startContainer(log);
-  if (canUseApt()) return useBinary(await installWithApt(log));
+  if (canUseApt()) return useBinary(await installServer(log));
   throw new Error(howToGetRedis());
 }
 
@@ -34,18 +32,7 @@ function useBinary(path) {
 }
 
 function findServerBinary() {
-  const folders = (process.env.PATH ?? '').split(delimiter).filter(Boolean);
-  const candidates = ['redis-server', 'valkey-server'].flatMap((name) => folders.map((folder) => join(folder, name)));
-  return candidates.find(isExecutable);
-}
-
-function isExecutable(path) {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
+  return findOnPath('redis-server', 'valkey-server');
 }
 
 // The client alone proves nothing: on many machines it is installed and no engine runs.
@@ -75,35 +62,15 @@ async function docker(args, limitMs) {
   return stdout.trim();
 }
 
-function canUseApt() {
-  return process.platform === 'linux' && process.getuid?.() === 0 && existsSync('/usr/bin/apt-get');
-}
-
-async function installWithApt(log) {
+async function installServer(log) {
   log.info('no Redis found: installing redis-server with apt-get (as root on Debian or Ubuntu)');
-  const letServicesRest = keepServicesFromStarting();
-  try {
-    await apt(log, ['update', '-q']);
-    await apt(log, ['install', '-q', '-y', '--no-install-recommends', 'redis-server']);
-  } finally {
-    letServicesRest();
-  }
+  await installWithApt(log, 'redis-server').catch((error) => {
+    throw new Error(`${error.message}\n${howToGetRedis()}`, { cause: error });
+  });
   const path = findServerBinary();
   if (!path) throw new Error(`apt-get installed redis-server, but it is not on the PATH\n${howToGetRedis()}`);
   log.info(`installed ${path}; its system service was not started`);
   return path;
-}
-
-async function apt(log, args) {
-  const code = await run('apt-get', args, { log, cwd: '/', env: { DEBIAN_FRONTEND: 'noninteractive' } });
-  if (code !== 0) throw new Error(`apt-get ${args.join(' ')} failed with exit code ${code}\n${howToGetRedis()}`);
-}
-
-// Debian asks this script before a package may start its service; 101 says no. One that is there already is the admin's.
-function keepServicesFromStarting() {
-  if (existsSync(POLICY)) return () => {};
-  writeFileSync(POLICY, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
-  return () => rmSync(POLICY, { force: true });
 }
 
 function howToGetRedis() {

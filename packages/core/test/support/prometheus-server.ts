@@ -20,8 +20,8 @@ export interface PrometheusServer {
 
 /** Paths of the two programs, or why there are none. */
 export function findPrometheus(): { readonly prometheus: string; readonly promtool: string } | { readonly missing: string } {
-  const prometheus = process.env['PROMETHEUS'] ?? onPath('prometheus');
-  const promtool = process.env['PROMTOOL'] ?? onPath('promtool');
+  const prometheus = process.env['PROMETHEUS'] || onPath('prometheus');
+  const promtool = process.env['PROMTOOL'] || onPath('promtool');
   if (prometheus === undefined || promtool === undefined) return { missing: 'prometheus and promtool are not on the PATH' };
   return { prometheus, promtool };
 }
