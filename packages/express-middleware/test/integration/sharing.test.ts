@@ -337,6 +337,24 @@ describe('identity', () => {
     expect(calls).toHaveLength(4);
   });
 
+  it('of a QUERY has its body in the key', async () => {
+    const options: CollapseOptions = { methods: ['GET', 'QUERY'], key: (request) => [request.url, JSON.stringify(request.body ?? null)] };
+    const shop = await startShop(
+      1,
+      async (request, response) => {
+        await shop.gate;
+        response.send(request.body);
+      },
+      options,
+      { before: [express.json()] },
+    );
+    const asked = [1, 1, 2].map((block) => shop.ask(0, { method: 'QUERY', json: { block } }));
+    await shop.allWait(3);
+    shop.open();
+    expect((await Promise.all(asked)).map(({ body }) => body)).toEqual(['{"block":1}', '{"block":1}', '{"block":2}']);
+    expect(shop.calls).toHaveLength(2);
+  });
+
   it.each<[string, CollapseOptions]>([
     ['a key that is none', { key: () => [undefined] as never }],
     ['an identity that is none', { identity: () => ({}) as never }],

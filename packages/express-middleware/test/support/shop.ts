@@ -28,6 +28,7 @@ export interface Ask {
   readonly path?: string;
   readonly headers?: Record<string, string>;
   readonly signal?: AbortSignal;
+  readonly json?: unknown;
 }
 
 export interface Answer {
@@ -139,7 +140,7 @@ function portOf(server: Server | undefined): number {
 }
 
 /** All replicas have one name, as they have behind a load balancer. */
-export function ask(port: number, { method = 'GET', path = '/', headers = {}, signal }: Ask): Promise<Answer> {
+export function ask(port: number, { method = 'GET', path = '/', headers = {}, signal, json }: Ask): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const options = { port, method, path, headers: { host: 'shop.example', ...headers }, agent: new Agent(), ...(signal && { signal }) };
     const request = send({ host: '127.0.0.1', ...options }, (response) => {
@@ -152,6 +153,7 @@ export function ask(port: number, { method = 'GET', path = '/', headers = {}, si
       response.on('error', reject);
     });
     request.on('error', reject);
-    request.end();
+    if (json !== undefined) request.setHeader('Content-Type', 'application/json');
+    request.end(json === undefined ? undefined : JSON.stringify(json));
   });
 }

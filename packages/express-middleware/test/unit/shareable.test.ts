@@ -35,9 +35,9 @@ describe('whyUnshareable', () => {
     ...[100, 101, 103, 202, 206, 302, 303, 304, 307].map(
       (status) => [`status ${status}`, status, {}, 'status'] as [string, number, Record<string, string>, string],
     ),
-    ...[400, 401, 402, 403, 405, 406, 408, 409, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426, 429, 431, 451].map(
-      (status) => [`status ${status}`, status, {}, 'status'] as [string, number, Record<string, string>, string],
-    ),
+    ...[
+      400, 401, 402, 403, 405, 406, 408, 409, 411, 412, 413, 414, 415, 416, 417, 421, 422, 426, 429, 431, 451, 500, 501, 502, 503, 504,
+    ].map((status) => [`status ${status}`, status, {}, 'status'] as [string, number, Record<string, string>, string]),
     ['an answer with a cookie', 200, { 'set-cookie': ['a=1'] }, 'set_cookie'],
     ['a private answer', 200, { 'cache-control': 'max-age=5, PRIVATE' }, 'cache_control'],
     ['an answer private in one of two lines', 200, { 'cache-control': ['max-age=5', 'private'] }, 'cache_control'],
