@@ -16,8 +16,8 @@ import type { Operation } from './events.js';
 import type { Floors } from './floors.js';
 import type { Pulse } from './pulse.js';
 
-/** A settle that is not acknowledged is sent this many times; after that the followers' rechecks find the lease ended. */
-const SETTLES_MAX = 4;
+/** A settle that is not acknowledged is sent at least this often, and until the lease has ended: then rechecks find that. */
+const SETTLES_MIN = 4;
 
 /** What one flight's claimant needs from its collapser. */
 export interface ClaimantHost {
@@ -88,7 +88,9 @@ export class Claimant {
 
   async #settleUntilHeard(token: number, first: Outcome, cache: CacheWrite | undefined): Promise<void> {
     let outcome = first;
-    for (let sent = 1; sent <= SETTLES_MAX; sent++) {
+    const startedAt = this.#host.clock.now();
+    const isWorthIt = (sent: number): boolean => sent < SETTLES_MIN || this.#host.clock.now() - startedAt < this.timings.leaseMs;
+    for (let sent = 0; isWorthIt(sent); sent++) {
       try {
         const { state, floor } = await this.#limited(
           'settle',
@@ -96,12 +98,12 @@ export class Claimant {
         );
         this.#learn(floor);
         // A settle that is sent again may find that the first one, whose reply was lost, has ended the flight.
-        if (state === 'detached' && sent === 1 && (floor ?? 0) < token) this.#host.report.duplicated(this.#holder.id);
+        if (state === 'detached' && sent === 0 && (floor ?? 0) < token) this.#host.report.duplicated(this.#holder.id);
         return;
       } catch (error) {
         // A server that refuses the payload (out of memory, say) may still take the news that there is none.
         if (asCoordinatorError(error).reason === 'refused') outcome = { kind: 'unshareable', why: 'untravelable' };
-        if (sent < SETTLES_MAX) await this.#pause(this.timings.commandTimeoutMs);
+        await this.#pause(this.timings.commandTimeoutMs);
       }
     }
     this.#host.lost('settle');

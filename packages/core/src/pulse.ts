@@ -35,9 +35,14 @@ export class Pulse {
         if (isLate) lateMs += now - dueAt;
         const silenceLeftMs = isLate ? silenceMs : Math.max(this.#heardAt, startedAt) + silenceMs - now;
         const leftMs = Math.min(silenceLeftMs, SILENCES_MAX * silenceMs - (now - startedAt - lateMs));
-        if (leftMs <= 0) callback();
-        else ringIn(leftMs);
+        if (leftMs > 0) ringIn(leftMs);
+        else timer = this.#clock.setTimer(() => decide(now), 0);
       }, delayMs);
+    };
+    // One turn of the event loop later: between the two the process has read what was waiting in its sockets.
+    const decide = (silentAt: number): void => {
+      if (this.#heardAt >= silentAt && silentAt - startedAt - lateMs < SILENCES_MAX * silenceMs) ringIn(silenceMs);
+      else callback();
     };
     ringIn(silenceMs);
     return { cancel: () => timer.cancel() };

@@ -1,3 +1,4 @@
+import { onAbort } from './abort-listeners.js';
 import type { Clock, Timer } from './clock.js';
 import type { FlightId } from './coordinator.js';
 import { WaitTimeoutError } from './errors.js';
@@ -130,9 +131,7 @@ export class Waiters {
   #listenTo(waiter: Waiter): () => void {
     const { signal } = waiter.options;
     if (signal === undefined) return noop;
-    const onAbort = (): void => this.#giveUp(waiter, 'aborted', signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    return () => signal.removeEventListener('abort', onAbort);
+    return onAbort(signal, () => this.#giveUp(waiter, 'aborted', signal.reason));
   }
 
   #ringAt(at: number): void {

@@ -117,6 +117,7 @@ export class Subscription {
   /** The connection is gone. One that was heard gets one patience to come back. */
   lost(): void {
     if (!this.gate.isOpen) {
+      this.#wasDeaf = true;
       this.gate.shut(new Error('the attempt to connect failed'));
       return;
     }

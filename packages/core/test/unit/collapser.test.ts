@@ -86,6 +86,17 @@ describe('a collapser without a coordinator', () => {
     expect(await patient).toBe('v');
   });
 
+  it('listens to a signal once, however many calls share it, and not at all once they are answered', async () => {
+    const { collapser } = setup();
+    const load = manualLoader();
+    const { signal } = new AbortController();
+    const calls = Array.from({ length: 50 }, (_, index) => collapser.run(['k', index % 3], load, { signal }));
+    expect(getEventListeners(signal, 'abort')).toHaveLength(1);
+    for (const run of load.runs) run.end('v');
+    await Promise.all(calls);
+    expect(getEventListeners(signal, 'abort')).toHaveLength(0);
+  });
+
   it('does not load for a caller that left before it came', async () => {
     const { collapser } = setup();
     const load = manualLoader();

@@ -53,7 +53,27 @@ describe('the pulse of a coordinator', () => {
     expect([silent, rings.length]).toEqual([0, 2]);
     now = 5_100;
     rings[1]?.();
+    expect([silent, rings.length]).toEqual([0, 3]);
+    rings[2]?.();
     expect(silent).toBe(1);
+  });
+
+  it('is looked at once more, a turn of the event loop later, because a reply may be waiting to be read', () => {
+    let now = 0;
+    const rings: (() => void)[] = [];
+    const setTimer = (callback: () => void): Timer => {
+      rings.push(callback);
+      return { cancel: () => undefined };
+    };
+    let silent = 0;
+    const pulse = new Pulse({ now: () => now, setTimer });
+    pulse.afterSilence(100, () => silent++);
+    now = 100;
+    rings[0]?.();
+    now = 101;
+    pulse.heard();
+    rings[1]?.();
+    expect([silent, rings.length]).toEqual([0, 3]);
   });
 
   it('rings no more once its timer is cancelled, also a prolonged one', async () => {
