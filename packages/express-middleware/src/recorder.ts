@@ -66,6 +66,8 @@ export class Recorder {
     if (!this.#isOpen || this.#head !== undefined) return;
     const head = { status, headers: headersOf(this.#given.response) };
     if (status >= 500) return this.fail(new FailedAnswerError(status));
+    // Conditions are hidden only while copying: where they are not, a 304 tells nothing about the answer behind it.
+    if (status === 304 && !this.#given.keeps) return this.drop();
     const reason = this.#whyNotShared(head);
     if (reason !== undefined) return this.giveUp(reason);
     this.#warnAbout(head);

@@ -53,6 +53,19 @@ describe('answers that cannot be shared', () => {
     expect(shop.calls).toHaveLength(5);
   });
 
+  it('are not remembered for longer because of a 304, which tells nothing about what is behind it', async () => {
+    const shop = await startShop(1, (_request, response) => {
+      if (shop.calls.length === 1) response.cookie('first', 'visit');
+      response.set('ETag', '"1"').send('seats');
+    });
+    await shop.ask(0, {});
+    expect(shop.middlewares[0]?.stats()).toMatchObject({ unshareable: { set_cookie: 1 }, hitForMissKeys: 1 });
+    expect((await shop.ask(0, { headers: { 'if-none-match': '"1"' } })).status).toBe(304);
+    expect(shop.middlewares[0]?.stats().unshareable).toEqual({ set_cookie: 1 });
+    await shop.ask(0, {});
+    expect(shop.middlewares[0]?.stats().hitForMissKeys).toBe(0);
+  });
+
   it('stay remembered while they are too large, although their head allows sharing', async () => {
     const shop = await startShop(1, (_request, response) => void [response.write('too much'), response.end()], {
       limits: { bodyBytesMax: 5 },
