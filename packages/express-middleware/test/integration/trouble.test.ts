@@ -139,11 +139,15 @@ describe("a leader's caller", () => {
   });
 
   it('who leaves stops a handler that writes nothing more, and one other takes over', async () => {
-    const shop = await startShop(2, async (_request, response) => {
-      await shop.gate;
-      if (shop.calls.length > 1) return void response.send('whole');
-      return void response.write('part');
-    });
+    const shop = await startShop(
+      2,
+      async (_request, response) => {
+        await shop.gate;
+        if (shop.calls.length > 1) return void response.send('whole');
+        return void response.write('part');
+      },
+      10_000,
+    ); // far below the 30 seconds after which a load that never ends is given up
     const leaves = new AbortController();
     const leader = shop.ask(0, { signal: leaves.signal }).catch((error: unknown) => error);
     await shop.allWait(1);
