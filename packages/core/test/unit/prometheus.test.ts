@@ -3,7 +3,8 @@ import { AggregatorRegistry, Counter, Registry, type OpenMetricsContentType } fr
 import { afterEach, describe, expect, it } from 'vitest';
 import { context, trace, TraceFlags } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
-import { createCollapser, type Collapser } from '../../src/index.js';
+import { createCollapser, type Collapser, type Replica } from '../../src/index.js';
+import { memoryHub } from '../../src/testing/index.js';
 import { collectMetrics } from '../../src/prometheus/index.js';
 import { VERSION } from '../../src/prometheus/version.js';
 import { cluster, legs, type Cluster } from '../support/cluster.js';
@@ -127,6 +128,29 @@ describe('collectMetrics', () => {
     await settleDown();
     expect(total(await read(registries[1], 'coordinator_listening'))).toBe(0);
     expect(total(await read(registries[0], 'coordinator_listening'))).toBe(1);
+  });
+
+  it('shows the state of the circuit breaker, and counts messages that were refused by reason', async () => {
+    const registry = new Registry();
+    let receive: Replica['receive'] = () => {};
+    const coordinator = memoryHub().coordinator();
+    const collapser = createCollapser({
+      coordinator: {
+        clock: coordinator.clock,
+        connect(replica) {
+          receive = (message) => replica.receive(message);
+          return coordinator.connect(replica);
+        },
+      },
+    });
+    collectMetrics(collapser, { registry });
+    expect(nonZero(await read(registry, 'circuit_state'), 'state')).toEqual({ closed: 1 });
+    receive({ kind: 'circuit', state: 'open' });
+    receive({ kind: 'rejected', reason: 'bad_signature' });
+    receive({ kind: 'rejected', reason: 'stale_token' });
+    expect(nonZero(await read(registry, 'circuit_state'), 'state')).toEqual({ open: 1 });
+    expect(nonZero(await read(registry, 'messages_rejected_total'), 'reason')).toEqual({ bad_signature: 1, stale_token: 1 });
+    await collapser.close();
   });
 
   it('has every series at 0 from the start', async () => {
