@@ -74,6 +74,7 @@ describe('installed together in an empty project', () => {
           "ReentrantFlightError",
           "RemoteLoadError",
           "WaitTimeoutError",
+          "channelName",
           "checkOptions",
           "createCollapser",
           "describe",
@@ -103,6 +104,7 @@ describe('installed together in an empty project', () => {
         ],
         "@oneflight/redis-adapter": [
           "defaultCodec",
+          "quorumCoordinator",
           "redisCoordinator",
         ],
       }
