@@ -139,15 +139,11 @@ describe("a leader's caller", () => {
   });
 
   it('who leaves stops a handler that writes nothing more, and one other takes over', async () => {
-    const shop = await startShop(
-      2,
-      async (_request, response) => {
-        await shop.gate;
-        if (shop.calls.length > 1) return void response.send('whole');
-        return void response.write('part');
-      },
-      10_000,
-    ); // far below the 30 seconds after which a load that never ends is given up
+    const shop = await startShop(2, async (_request, response) => {
+      await shop.gate;
+      if (shop.calls.length > 1) return void response.send('whole');
+      return void response.write('part');
+    });
     const leaves = new AbortController();
     const leader = shop.ask(0, { signal: leaves.signal }).catch((error: unknown) => error);
     await shop.allWait(1);
@@ -159,7 +155,7 @@ describe("a leader's caller", () => {
     await leader;
     for (const { body } of await Promise.all(asked)) expect(body).toBe('whole');
     expect(shop.calls).toHaveLength(2);
-  });
+  }, 10_000); // far below the 30 seconds after which a load that never ends is given up
 
   it.each([[true], [false]])('who leaves is told to the handler when nobody else waits (one process: %s)', async (alone) => {
     let closed = 0;
