@@ -10,7 +10,7 @@ export interface Kept {
 }
 
 /** How old stored outcomes may be that answer this call; undefined where none may. */
-export function cacheReadOf(options: CallOptions): CacheRead | undefined {
+function cacheReadOf(options: CallOptions): CacheRead | undefined {
   const { lingerMs, ttlMs, staleWhileRevalidateMs, staleIfErrorMs, negativeTtlMs } = options;
   const freshMs = Math.max(lingerMs, ttlMs);
   const freshErrorMs = Math.max(lingerMs, negativeTtlMs);

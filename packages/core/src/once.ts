@@ -35,7 +35,12 @@ export class Once {
     const canonical = canonicalKey(key);
     if (typeof effect !== 'function') throw misuse('ERR_ONEFLIGHT_LOADER', 'an effect: a function', describe(effect));
     checkOptions('options', options, { ttlMs: milliseconds(1) });
-    if (options.ttlMs === undefined) throw misuse('ERR_ONEFLIGHT_OPTION', 'options.ttlMs to be a number of milliseconds: how long the effect is not repeated', 'undefined');
+    if (options.ttlMs === undefined)
+      throw misuse(
+        'ERR_ONEFLIGHT_OPTION',
+        'options.ttlMs to be a number of milliseconds: how long the effect is not repeated',
+        'undefined',
+      );
     if (this.#ranHere.value(canonical) !== undefined) return 'skipped';
     const { source } = await this.#fly(['oneflight:once', canonical], loaderOf(key, effect), { ttlMs: options.ttlMs, shareErrors: false });
     if (source === 'degraded') this.#remember(canonical, options.ttlMs);

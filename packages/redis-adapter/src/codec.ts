@@ -275,7 +275,8 @@ function construction(structureLength: number): Partial<ParseOperations> {
     fromRegExpInfo: readRegExp,
     createSparseArray(length: number) {
       if (length > HOLES_MAX + structureLength) throw odd('an array with too many holes');
-      return defaultParseOperations.createSparseArray(length);
+      const sparse: unknown[] = defaultParseOperations.createSparseArray(length);
+      return sparse;
     },
     box: never,
     fromStringValue: never,

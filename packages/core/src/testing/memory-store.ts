@@ -70,9 +70,8 @@ export class MemoryStore {
     const served = this.#serve(key, token);
     const state = this.#states.get(key);
     const ownsKey = state?.flight?.id === id;
-    const isNewest = (this.#outcomes.get(key)?.token ?? 0) < token;
-    if ((served.length > 0 || (ownsKey && state.recovery)) && isNewest)
-      this.#outcomes.set(key, { token, outcome }, served.length > 0 ? this.#rules.retainMs : this.#recoveryMs);
+    if (served.length > 0) this.#retain(key, token, outcome, this.#rules.retainMs);
+    else if (ownsKey && state.recovery) this.#retain(key, token, outcome, this.#recoveryMs);
 
     const isCurrent = ownsKey && state.flight?.token === token;
     const messages = this.#outcomeMessages(key, served, token, outcome);
@@ -80,7 +79,11 @@ export class MemoryStore {
       this.#vacate(key, state);
       state.attempts = 0;
     }
-    if (isCurrent && token > state.floor && cache !== undefined) this.#keep(key, token, outcome, cache);
+    if (isCurrent && token > state.floor && cache !== undefined) {
+      this.#keep(key, token, outcome, cache);
+      // The floor outlives what it fences: a state that was made anew would begin above the stored token and hide the entry.
+      this.#states.keep(key, state, storedMs(outcome, cache));
+    }
     messages.push(...this.#wakeOne(key));
     return { reply: { state: isCurrent ? 'settled' : 'detached', floor: state?.floor }, messages };
   }
@@ -202,14 +205,18 @@ export class MemoryStore {
     return { ...claim, stale };
   }
 
+  /** Keeps the newest outcome for those who waited for it; its message may be lost. */
+  #retain(key: KeyHash, token: number, outcome: Outcome, retainMs: number): void {
+    if ((this.#outcomes.get(key)?.token ?? 0) < token) this.#outcomes.set(key, { token, outcome }, retainMs);
+  }
+
   /** Stores a settled outcome. A failed load leaves the last value where it is: it may be served stale. */
   #keep(key: KeyHash, token: number, outcome: Outcome, { valueMs, errorMs, loadMs }: CacheWrite): void {
     const entry = { token, outcome, settledAtMs: Math.floor(this.#rules.nowMs()), loadMs };
-    if (outcome.kind === 'value' && valueMs > 0) {
-      this.#values.set(key, entry, valueMs);
-      this.#errors.delete(key);
-    }
-    if (outcome.kind === 'error' && errorMs > 0) this.#errors.set(key, entry, errorMs);
+    const lifeMs = storedMs(outcome, { valueMs, errorMs, loadMs });
+    if (lifeMs === 0) return;
+    if (outcome.kind === 'value') this.#errors.delete(key);
+    (outcome.kind === 'value' ? this.#values : this.#errors).set(key, entry, lifeMs);
   }
 
   /** It leads already: the reply was lost and this is the claim sent again (D2). */
@@ -393,4 +400,10 @@ const SERVER_EPOCH_US = 1_700_000_000_000_000;
 /** The inbox in `inbox#sequence`. */
 export function inboxOf(id: FlightId): string {
   return id.slice(0, id.indexOf('#'));
+}
+
+/** How long an outcome is stored; 0 for not at all. */
+function storedMs(outcome: Outcome, { valueMs, errorMs }: CacheWrite): number {
+  if (outcome.kind === 'unshareable') return 0;
+  return outcome.kind === 'value' ? valueMs : errorMs;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createCollapser, type Collapser, type FlightResult, type RunOptions } from '../../src/index.js';
+import { createCollapser, type Collapser, type FlightResult, type Loader, type RunOptions } from '../../src/index.js';
 import { ManualClock } from '../../src/testing/index.js';
 import { cluster } from '../support/cluster.js';
 import { manualLoader } from '../support/loads.js';
@@ -46,7 +46,7 @@ describe.each([
     expect(stage.clock.pending, 'timers left').toBe(0);
   }
 
-  async function ask(stage: Stage, loader: () => unknown, options: RunOptions): Promise<string> {
+  async function ask(stage: Stage, loader: Loader<unknown>, options: RunOptions): Promise<string> {
     const call = stage.next().flight('k', loader, options);
     const told = call.then(
       ({ source, value, ageMs }: FlightResult<unknown>) => `${source} ${String(value)} ${ageMs}`,

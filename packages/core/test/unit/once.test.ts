@@ -31,7 +31,7 @@ describe('once (lesson 7: a side effect that must happen once per cluster)', () 
     expect(keys).toEqual([['alert', 7]]);
   });
 
-  it('lets the next caller try when the effect fails: the failure is its own caller\'s', async () => {
+  it("lets the next caller try when the effect fails: the failure is its own caller's", async () => {
     const { replicas, clock, closeAll } = cluster(2);
     let runs = 0;
     const effect = (): void => {
@@ -76,9 +76,15 @@ describe('once (lesson 7: a side effect that must happen once per cluster)', () 
 
   it('refuses a missing period, and an effect that is no function', async () => {
     const once = createCollapser().once.bind(createCollapser()) as (...args: unknown[]) => Promise<unknown>;
-    await expect(once('k', () => 1, {})).rejects.toMatchObject({ code: 'ERR_ONEFLIGHT_OPTION', message: 'expected options.ttlMs to be a number of milliseconds: how long the effect is not repeated, got undefined' });
+    await expect(once('k', () => 1, {})).rejects.toMatchObject({
+      code: 'ERR_ONEFLIGHT_OPTION',
+      message: 'expected options.ttlMs to be a number of milliseconds: how long the effect is not repeated, got undefined',
+    });
     await expect(once('k', () => 1)).rejects.toMatchObject({ code: 'ERR_ONEFLIGHT_OPTION' });
     await expect(once('k', () => 1, { ttlMs: 0 })).rejects.toMatchObject({ code: 'ERR_ONEFLIGHT_OPTION' });
-    await expect(once('k', 'mail', { ttlMs: 1 })).rejects.toMatchObject({ code: 'ERR_ONEFLIGHT_LOADER', message: 'expected an effect: a function, got a string of length 4' });
+    await expect(once('k', 'mail', { ttlMs: 1 })).rejects.toMatchObject({
+      code: 'ERR_ONEFLIGHT_LOADER',
+      message: 'expected an effect: a function, got a string of length 4',
+    });
   });
 });

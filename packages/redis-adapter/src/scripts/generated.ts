@@ -380,7 +380,7 @@ export const settle = {
   name: 'settle',
   keys: ['lease', 'state', 'waiters', 'outcome', 'payload', 'value', 'failure'],
   args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll', 'store'],
-  sha1: '420c270878e229f537bfa8e01eed583597d1828c',
+  sha1: 'd7b3cdcb8e716452ada0e956638c1a3345c2a6c8',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -446,6 +446,7 @@ if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(
   if what == 'value' then redis.call('DEL', failure) end
   local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms)
   if type(kept) ~= 'table' then redis.call('PEXPIRE', where, store_ms) end
+  if redis.call('PTTL', state) < tonumber(store_ms) then redis.call('PEXPIRE', state, store_ms) end
 end
 redis.call('DEL', payload)
 if redis.call('EXISTS', lease) == 0 then

@@ -98,6 +98,8 @@ if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(
   if what == 'value' then redis.call('DEL', failure) end
   local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms)
   if type(kept) ~= 'table' then redis.call('PEXPIRE', where, store_ms) end
+  -- The floor outlives what it fences: a state that was made anew would begin above the stored token and hide the entry.
+  if redis.call('PTTL', state) < tonumber(store_ms) then redis.call('PEXPIRE', state, store_ms) end
 end
 redis.call('DEL', payload)
 

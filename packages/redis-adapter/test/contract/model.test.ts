@@ -159,7 +159,7 @@ class Side {
       this.#heard.push(heard);
       this.#links.push(this.#connect()({ namespace: 'model', receive: (message) => void heard.push(this.#message(message)) }));
     }
-    await Promise.all(this.#links.map(({ opening }) => opening));
+    for (const { opening } of this.#links) await opening;
   }
 
   get messages(): number {

@@ -141,7 +141,7 @@ export interface BurstRequest {
   readonly loadMs: number;
   /** When to call, on the machine's monotonic clock. */
   readonly at?: number;
-  /** The load goes on until `count` processes have made their calls. */
+  /** The load goes on until `count` processes wait for it: their claims were answered. */
   readonly barrier?: { readonly key: string; readonly count: number };
   readonly fails?: string;
   readonly value?: unknown;

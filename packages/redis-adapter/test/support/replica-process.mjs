@@ -38,6 +38,17 @@ function loader({ key, loadMs, barrier, fails, value }) {
   };
 }
 
+/** Counts this process at the barrier once its claim was answered, or it loads without: then its calls are in the flight. */
+function countAtBarrier({ barrier }) {
+  if (barrier === undefined) return () => undefined;
+  let isCounted = false;
+  return collapser.listen(({ type }) => {
+    if (isCounted || (type !== 'election' && type !== 'degraded')) return;
+    isCounted = true;
+    void control.incr(barrier.key);
+  });
+}
+
 async function call(request) {
   const startedAt = now();
   try {
@@ -58,9 +69,9 @@ const commands = {
   /** `calls` calls of one key at once; the barrier counts a process once its calls are made. */
   async burst({ at, calls, ...request }) {
     if (at !== undefined) await sleep(Math.max(0, at - now()));
+    const stop = countAtBarrier(request);
     const made = Array.from({ length: calls }, () => call(request));
-    if (request.barrier !== undefined) await control.incr(request.barrier.key);
-    return Promise.all(made);
+    return Promise.all(made).finally(stop);
   },
   /** One call of each key, all at once. */
   async sweep({ at, keys, ...request }) {

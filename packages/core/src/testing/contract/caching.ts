@@ -55,6 +55,17 @@ export const caching = {
       stage.expect(told(await c.claim({ id: c.newId(), cache: FRESH }))).toBe('cached value new');
     },
   },
+  'a value that is stored for much longer than a lease is still served stale while it is refreshed': {
+    timings: SHORT_LEASE,
+    async body(stage) {
+      const { a, b, c } = await stage.actors('a', 'b', 'c');
+      await stored(a, value('old'), LONG);
+      await stage.endLease();
+      await stage.endLease();
+      stage.expect(told(await b.claim({ cache: STALE }))).toBe('leader with value old');
+      stage.expect(told(await c.claim({ cache: STALE }))).toBe('stale value old');
+    },
+  },
   'a failed load stores its error beside the last value, and answers with the value as long as that is accepted': {
     async body(stage) {
       const { a, b } = await stage.actors('a', 'b');
