@@ -50,7 +50,13 @@ describe('docs/protocol.md', () => {
 describe('docs/errors.md', () => {
   it('has a section for each code and warning of the sources, and for no other', async () => {
     const sections = sectionsOf(textOf('docs/errors.md'), 3).map(({ title }) => title);
-    expect(sections.toSorted()).toEqual(await codesInSources());
+    expect(sections.toSorted()).toEqual((await codesInSources()).filter((code) => !isOfHttp(code)));
+  });
+
+  it('leaves the codes of the middleware to docs/http.md, which has a section for each that a user can see', async () => {
+    const sections = sectionsOf(textOf('docs/http.md'), 3).map(({ title }) => title);
+    const ofHttp = (await codesInSources()).filter((code) => isOfHttp(code) && !INSIDE_THE_MIDDLEWARE.includes(code));
+    expect(sections.filter(isOfHttp).toSorted()).toEqual(ofHttp);
   });
 
   it('says of each code its symptom, its cause, and what to do', () => {
@@ -76,7 +82,9 @@ describe('the tables of options in README.md', () => {
   });
 
   it('of redisCoordinator have the names and defaults of the code', () => {
-    expect(optionsIn('Options of `redisCoordinator`')).toEqual({ redis: 'required', ...asWritten({ ...DEFAULTS }) });
+    const { compressBytesMin: _, secretKeys: __, breaker: ___, ...plain } = DEFAULTS;
+    const others = { redis: 'required', compress: '`false`', secret: 'none', breaker: 'on' };
+    expect(optionsIn('Options of `redisCoordinator`')).toEqual({ ...others, ...asWritten(plain) });
   });
 
   it('of createCollapser have the names and defaults of its limits', () => {
@@ -133,6 +141,13 @@ async function titlesIn(path: string): Promise<Set<string>> {
   const calls = source.matchAll(/\(\s*(?:'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)"),\s*(?:async\b|\()/g);
   const clauses = source.matchAll(/^ {2}(?:'([^'\n]+)'|"([^"\n]+)"): \{$/gm);
   return new Set(Array.from([...calls, ...clauses], ([, single, double]) => (single ?? double ?? '').replace(/\\(.)/g, '$1')));
+}
+
+/** Errors with which the middleware tells its own loaders apart; no caller ever sees one. */
+const INSIDE_THE_MIDDLEWARE = ['ERR_ONEFLIGHT_HTTP_CUT', 'ERR_ONEFLIGHT_HTTP_STEP_ASIDE'];
+
+function isOfHttp(code: string): boolean {
+  return code.includes('ONEFLIGHT_HTTP_');
 }
 
 async function codesInSources(): Promise<string[]> {

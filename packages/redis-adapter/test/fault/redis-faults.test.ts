@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { freePort, startRedis, type TestServer } from '@oneflight/testkit';
 import { connect } from 'node:net';
-import { AbstractConnector, Redis } from 'ioredis';
+import { AbstractConnector, Redis, type RedisOptions } from 'ioredis';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
 import type { RedisCoordinatorOptions } from '../../src/options.js';
@@ -82,7 +82,7 @@ test('a subscriber that is killed alone says deaf and then listening, and hears 
   const { link, id, hear, heard } = join(PATIENT);
   await link.claim(claimOf('k', id(1)));
   await admin.config('RESETSTAT');
-  await admin.client('KILL', 'TYPE', 'pubsub');
+  await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
   await hear('listening');
   // It did not take the heartbeat, 5 s later, to subscribe again.
   expect(await admin.info('commandstats')).not.toContain('cmdstat_ping');
@@ -98,7 +98,7 @@ test('a killed command connection comes back, and a claim meanwhile waits for it
   const admin = new Redis(server.url);
   const { link, id, heard } = join(PATIENT);
   const first = await link.claim(claimOf('k', id(1)));
-  await admin.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+  await admin.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
   expect(await claimOnce(link, id(1))).toEqual(first);
   expect(heard).toEqual([]);
   admin.disconnect();
@@ -149,7 +149,7 @@ function join(options: Partial<RedisCoordinatorOptions> = {}): TestReplica {
 }
 
 /** A connector whose first attempt fails without a socket, for each connection. */
-function failingFirst(to: number, attempt: () => void): typeof AbstractConnector {
+function failingFirst(to: number, attempt: () => void): NonNullable<RedisOptions['Connector']> {
   return class extends AbstractConnector {
     #attempts = 0;
 
