@@ -28,17 +28,19 @@ export class Commands {
 
   /**
    * Runs a script by its SHA-1, or in full where the server does not know it. One that is not `guarded` is sent also while
-   * the circuit is open, if there is a connection: a server that was frozen runs it after what it was sent before.
+   * the circuit is open, if there is a connection: a server that was frozen runs it after what it was sent before. One
+   * that is sent `inFull` at once is never overtaken by what is sent later.
    */
   async run<K extends string, A extends string>(
     script: Script<K, A>,
     keys: Values<K, string>,
     args: Values<A, string | number | Buffer>,
-    { guarded = true }: { readonly guarded?: boolean } = {},
+    { guarded = true, inFull = false }: { readonly guarded?: boolean; readonly inFull?: boolean } = {},
   ): Promise<unknown> {
     const names = script.keys.map((name) => keys[name]);
     const rest = [names.length, ...names, ...script.args.map((name) => args[name])];
     const [key = ''] = names;
+    if (inFull) return await this.call('eval', [script.lua, ...rest], key, guarded);
     try {
       return await this.call('evalsha', [script.sha1, ...rest], key, guarded);
     } catch (error) {

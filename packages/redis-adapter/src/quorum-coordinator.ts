@@ -2,6 +2,7 @@ import { type Coordinator, describe, misuse, type Replica } from '@oneflight/cor
 import { isCluster } from './clients.js';
 import { type RedisCoordinatorOptions, type RedisLike, resolveOptions } from './options.js';
 import { QuorumLink } from './quorum/link.js';
+import { cede, fence, propose, rejoin, release, renew, settle } from './scripts/generated.js';
 import { keyNames } from './scripts/keys.js';
 import { Session } from './session.js';
 import { shared } from './shared.js';
@@ -31,7 +32,7 @@ export function quorumCoordinator(options: QuorumCoordinatorOptions): Coordinato
   // Leases mean something else here than on a single server: the two must not meet on the same keys.
   const names = keyNames(`${first.prefix}:quorum`);
   const share = shared(
-    () => resolved.map((each) => new Session(each)),
+    () => resolved.map((each) => new Session(each, QUORUM_SCRIPTS)),
     async (sessions) => void (await Promise.all(sessions.map((session) => session.close()))),
   );
   return Object.freeze({
@@ -53,6 +54,7 @@ function checkNodes(options: QuorumCoordinatorOptions): QuorumCoordinatorOptions
 }
 
 const NODES_MIN = 3;
+const QUORUM_SCRIPTS = [propose, fence, cede, rejoin, renew, settle, release] as const;
 
 function tooFew(got: unknown): TypeError {
   const what = Array.isArray(got) ? `${got.length} of them` : describe(got);

@@ -19,7 +19,8 @@ export class Session {
   readonly isCluster: boolean;
   readonly #connections: readonly [commanding: Connection<Client>, listening: Connection<Redis>];
 
-  constructor({ redis, commandTimeoutMs, breaker }: ResolvedOptions) {
+  /** `scripts` are those that the session's users will run. */
+  constructor({ redis, commandTimeoutMs, breaker }: ResolvedOptions, scripts: readonly { readonly lua: string }[] = LINK_SCRIPTS) {
     const patience = { firstMs: Math.max(CONNECT_TIMEOUT_MS, commandTimeoutMs), againMs: commandTimeoutMs };
     // Runs only while a reply is due, so it does not end an idle connection.
     const socketTimeout = Math.max(SILENCE_MS_MAX, 2 * commandTimeoutMs);
@@ -37,7 +38,7 @@ export class Session {
       bytesRead: () => bytesRead(commanding.redis),
     });
     commanding.redis.on('ready', () => this.breaker.probeSoon());
-    this.commands = new Commands(commanding, [claim, invalidate, release, renew, settle], this.breaker);
+    this.commands = new Commands(commanding, scripts, this.breaker);
     this.subscriber = new Subscriber(listening, patience);
     this.#connections = [commanding, listening];
   }
@@ -86,6 +87,8 @@ function bytesRead(client: Client): number {
   return servers.reduce((sum, server) => sum + ((server.stream as Socket | undefined)?.bytesRead ?? 0), 0);
 }
 
+/** Those of a single server. */
+const LINK_SCRIPTS = [claim, invalidate, release, renew, settle] as const;
 /** A link that is silent for so long while a reply is due is taken for broken. */
 const SILENCE_MS_MAX = 2_000;
 /**

@@ -44,8 +44,10 @@ export class QuorumNode implements Voter {
     return readVote(reply);
   }
 
+  /** In full: sent a second time, it would come after the next proposal, and give away a vote that this one won. */
   async cede({ key, id }: ClaimRequest, heir: FlightId, heirToken: number): Promise<void> {
-    await this.#session.commands.run(cede, this.#keys(key), { key, id, heir, heirToken, waitersMs: waitersMs(this.#options) });
+    const args = { key, id, heir, heirToken, waitersMs: waitersMs(this.#options) };
+    await this.#session.commands.run(cede, this.#keys(key), args, { inFull: true });
   }
 
   async release({ key, id }: ClaimRequest): Promise<void> {

@@ -1,5 +1,5 @@
 -- One node's part in an invalidation by the quorum. Refused where the node knows a higher token: what it fences must be
--- below it. Sent again with the same token it fences again.
+-- below it. Sent again with the same token it is refused: that could be another's.
 --
 -- KEYS[1] lease      string `id token`
 -- KEYS[2] state      hash n, fl, f, t, rec, a
@@ -19,15 +19,15 @@ local broadcast = ARGV[2]
 local token = tonumber(ARGV[3])
 local floor_ms = ARGV[4]
 
-local stored = redis.call('HMGET', state, 'n', 'fl')
+local issued = tonumber(redis.call('HGET', state, 'n') or 0)
 local _, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
-local highest = math.max(tonumber(stored[1] or 0), tonumber(held_token or 0))
+local highest = math.max(issued, tonumber(held_token or 0))
 local floor = string.format('%.0f', token)
-if token <= highest and stored[2] ~= floor then return {'behind', string.format('%.0f', highest)} end
+if token <= highest then return {'behind', string.format('%.0f', highest)} end
 
 redis.call('DEL', lease)
 redis.call('HDEL', state, 'f', 't', 'rec', 'a')
-redis.call('HSET', state, 'n', string.format('%.0f', math.max(token, highest)), 'fl', floor)
+redis.call('HSET', state, 'n', floor, 'fl', floor)
 redis.call('PEXPIRE', state, floor_ms)
 redis.call('PUBLISH', broadcast, '1 invalidated ' .. key .. ' ' .. floor .. '\n')
 return {'invalidated', floor}

@@ -4,7 +4,7 @@ export const cede = {
   name: 'cede',
   keys: ['lease', 'state', 'waiters'],
   args: ['key', 'id', 'heir', 'heirToken', 'waitersMs'],
-  sha1: 'ed4ae520c1fa4bb132a52f621461f482296af976',
+  sha1: 'f26270077d6e055853bf5a87cc89b958d532556e',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -15,10 +15,17 @@ local heir_token = tonumber(ARGV[4])
 local waiters_ms = ARGV[5]
 local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
 if holder ~= id then return {'kept'} end
-local token = string.format('%.0f', heir_token > 0 and heir_token or tonumber(held_token))
-if tonumber(token) <= tonumber(redis.call('HGET', state, 'fl') or 0) then return {'kept'} end
+local stored = redis.call('HMGET', state, 'n', 'pn', 'fl')
+local token = heir_token > 0 and heir_token or tonumber(held_token)
+if token <= tonumber(stored[2] or 0) or token <= tonumber(stored[3] or 0) then
+  redis.call('DEL', lease)
+  redis.call('HDEL', state, 'f', 't', 'rec')
+  return {'dropped'}
+end
+token = string.format('%.0f', token)
+local highest = string.format('%.0f', math.max(tonumber(stored[1] or 0), tonumber(token)))
 redis.call('SET', lease, heir .. ' ' .. token, 'PX', math.max(1, redis.call('PTTL', lease)))
-redis.call('HSET', state, 'f', heir, 't', token)
+redis.call('HSET', state, 'n', highest, 'f', heir, 't', token)
 redis.call('HDEL', waiters, heir)
 redis.call('HSET', waiters, id, token)
 redis.call('PEXPIRE', waiters, waiters_ms)
@@ -165,21 +172,21 @@ export const fence = {
   name: 'fence',
   keys: ['lease', 'state'],
   args: ['key', 'broadcast', 'token', 'floorMs'],
-  sha1: 'f1d4f0a72a9af159980f5bc6b7f2b4ea961b154f',
+  sha1: 'f514be26c8f122b3f6e47c6c2f8c2dd46f12ddca',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local key = ARGV[1]
 local broadcast = ARGV[2]
 local token = tonumber(ARGV[3])
 local floor_ms = ARGV[4]
-local stored = redis.call('HMGET', state, 'n', 'fl')
+local issued = tonumber(redis.call('HGET', state, 'n') or 0)
 local _, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
-local highest = math.max(tonumber(stored[1] or 0), tonumber(held_token or 0))
+local highest = math.max(issued, tonumber(held_token or 0))
 local floor = string.format('%.0f', token)
-if token <= highest and stored[2] ~= floor then return {'behind', string.format('%.0f', highest)} end
+if token <= highest then return {'behind', string.format('%.0f', highest)} end
 redis.call('DEL', lease)
 redis.call('HDEL', state, 'f', 't', 'rec', 'a')
-redis.call('HSET', state, 'n', string.format('%.0f', math.max(token, highest)), 'fl', floor)
+redis.call('HSET', state, 'n', floor, 'fl', floor)
 redis.call('PEXPIRE', state, floor_ms)
 redis.call('PUBLISH', broadcast, '1 invalidated ' .. key .. ' ' .. floor .. '\\n')
 return {'invalidated', floor}`,
@@ -215,7 +222,7 @@ export const propose = {
   name: 'propose',
   keys: ['lease', 'state', 'waiters', 'outcome'],
   args: ['id', 'min', 'seen', 'gone', 'token', 'raise', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs'],
-  sha1: 'a48491087ad16246fdef765d9c91c6eb77b34ccf',
+  sha1: 'e49e45471c8e9891ae53caa1d618a7cdf936a280',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -298,7 +305,7 @@ if token <= highest then return {'behind', integer(highest), known_floor} end
 local recovery = (is_new or dropped or min > 0 or flight) and '1' or '0'
 if holder then redis.call('DEL', lease) end
 redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
-redis.call('HSET', state, 'n', integer(token), 'f', id, 't', integer(token), 'rec', recovery)
+redis.call('HSET', state, 'n', integer(token), 'pn', integer(highest), 'f', id, 't', integer(token), 'rec', recovery)
 keep(state_ms)
 redis.call('HDEL', waiters, id)
 return {'lead', integer(token), known_floor, attempt, integer(token)}`,
@@ -308,7 +315,7 @@ export const rejoin = {
   name: 'rejoin',
   keys: ['lease', 'state'],
   args: ['id', 'token', 'leaseMs', 'stateMs'],
-  sha1: '6032f17cf9cd20682d22e4fa93b486ee8a8ea328',
+  sha1: 'acd172c55433fbc91bf85cc7ab32696d6adfad7f',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local id = ARGV[1]
@@ -316,9 +323,10 @@ local token = ARGV[2]
 local lease_ms = ARGV[3]
 local state_ms = tonumber(ARGV[4])
 if redis.call('EXISTS', lease) == 1 then return {'kept'} end
-if tonumber(redis.call('HGET', state, 'n') or 0) >= tonumber(token) then return {'kept'} end
+local highest = redis.call('HGET', state, 'n') or '0'
+if tonumber(highest) >= tonumber(token) then return {'kept'} end
 redis.call('SET', lease, id .. ' ' .. token, 'PX', lease_ms)
-redis.call('HSET', state, 'n', token, 'f', id, 't', token, 'rec', '1')
+redis.call('HSET', state, 'n', token, 'pn', highest, 'f', id, 't', token, 'rec', '1')
 if redis.call('PTTL', state) < state_ms then redis.call('PEXPIRE', state, state_ms) end
 return {'joined'}`,
 } as const;

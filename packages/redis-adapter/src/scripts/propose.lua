@@ -2,7 +2,7 @@
 -- above everything it knows, so that two majorities, which share a node, never agree on tokens out of order.
 --
 -- KEYS[1] lease      string `id token`: whom this node voted for; the key's expiry is the lease
--- KEYS[2] state      hash n, fl, f, t, rec, a
+-- KEYS[2] state      hash n, fl, f, t, rec, a, and pn: the highest token known before this node voted
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
 -- ARGV[1] id         `inbox#sequence`, chosen by the claimer
@@ -119,7 +119,7 @@ if token <= highest then return {'behind', integer(highest), known_floor} end
 local recovery = (is_new or dropped or min > 0 or flight) and '1' or '0'
 if holder then redis.call('DEL', lease) end
 redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
-redis.call('HSET', state, 'n', integer(token), 'f', id, 't', integer(token), 'rec', recovery)
+redis.call('HSET', state, 'n', integer(token), 'pn', integer(highest), 'f', id, 't', integer(token), 'rec', recovery)
 keep(state_ms)
 redis.call('HDEL', waiters, id)
 return {'lead', integer(token), known_floor, attempt, integer(token)}
