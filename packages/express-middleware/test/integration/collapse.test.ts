@@ -39,10 +39,10 @@ describe('collapse', () => {
     expect(shop.calls).toHaveLength(2);
   });
 
-  it('counts a request that nobody shared as one that led, not as one that left', async () => {
-    const shop = await startShop(1, (_request, response) => void response.send('seats'));
-    await shop.ask(0, {});
-    await expect.poll(() => shop.collapsers[0]?.stats().totals).toMatchObject({ calls: 1, leader: 1, aborts: 0 });
+  it.each([[true], [false]])('counts a request that led as one that led, not as one that left (one process: %s)', async (alone) => {
+    const shop = await startShop(1, (_request, response) => void response.send('seats'), {}, { alone });
+    for (let n = 0; n < 20; n += 1) await shop.ask(0, {});
+    await expect.poll(() => shop.collapsers[0]?.stats().totals).toMatchObject({ calls: 20, leader: 20, aborts: 0 });
   });
 
   it.each<[string, RequestHandler]>([
