@@ -62,38 +62,19 @@ export async function campaign(
     const verdict = judge(votes, majority, id, seen);
     const floor = floorOf(votes, seen);
     const isLate = performance.now() > endsAt || round === ROUNDS_MAX;
-    switch (verdict.kind) {
-      case 'elected':
-        if (won) return { ...verdict, floor, votes };
-        break;
-      case 'settled':
-        giveUp(request, voters);
-        return { ...verdict, floor, votes };
-      case 'led':
-        cedeVotes(request, voters, votes, { id: verdict.leader, token: verdict.min });
-        return { ...verdict, floor, votes };
-      case 'outbid':
-        proposal = { ...proposal, seen: floor, token: tokens.next(verdict.token), raise: true };
-        if (!isLate) continue;
-        break;
-      case 'unfenced':
-        proposal = { ...proposal, seen: floor };
-        if (!isLate) continue;
-        break;
-      case 'split': {
-        const { first } = verdict;
-        if (first !== id) cedeVotes(request, voters, votes, { id: first, token: 0 });
-        proposal = { ...proposal, seen: floor };
-        if (isLate) break;
-        await sleep(first === id ? pauseMs(0) : pauseMs(round));
-        continue;
-      }
-      case 'unknown':
-        giveUp(request, voters);
-        throw verdict.error instanceof CoordinatorError ? verdict.error : noMajority();
+    const isMandate = verdict.kind === 'settled' || verdict.kind === 'led' || (verdict.kind === 'elected' && won);
+    if (isMandate) {
+      if (verdict.kind === 'settled') giveUp(request, voters);
+      if (verdict.kind === 'led') cedeVotes(request, voters, votes, { id: verdict.leader, token: verdict.min });
+      return { ...verdict, floor, votes };
     }
-    giveUp(request, voters);
-    throw noMajority();
+    if (verdict.kind === 'split' && verdict.first !== id) cedeVotes(request, voters, votes, { id: verdict.first, token: 0 });
+    if (isLate || verdict.kind === 'elected' || verdict.kind === 'unknown') {
+      giveUp(request, voters);
+      throw verdict.kind === 'unknown' && verdict.error instanceof CoordinatorError ? verdict.error : noMajority();
+    }
+    proposal = { ...proposal, seen: floor, ...(verdict.kind === 'outbid' && { token: tokens.next(verdict.token), raise: true }) };
+    if (verdict.kind === 'split') await sleep(pauseMs(verdict.first === id ? 0 : round));
   }
 }
 

@@ -27,6 +27,7 @@ const STORING: readonly ContractClause[] = [
   'a claim that is answered from the store registers nobody and leads nothing',
   'a value is stored for as long as was asked, and its age is told',
   'a value that is not fresh comes with the right to lead, and while somebody leads it answers the others',
+  'a value that is stored for much longer than a lease is still served stale while it is refreshed',
   'a failed load stores its error beside the last value, and answers with the value as long as that is accepted',
   'a flight that was taken over stores nothing, and the value of its successor stays',
 ];
