@@ -62,20 +62,32 @@ export async function campaign(
     const verdict = judge(votes, majority, id, seen);
     const floor = floorOf(votes, seen);
     const isLate = performance.now() > endsAt || round === ROUNDS_MAX;
-    const isMandate = verdict.kind === 'settled' || verdict.kind === 'led' || (verdict.kind === 'elected' && won);
-    if (isMandate) {
-      if (verdict.kind === 'settled') giveUp(request, voters);
-      if (verdict.kind === 'led') cedeVotes(request, voters, votes, { id: verdict.leader, token: verdict.min });
+    if (isMandate(verdict) && (won || verdict.kind !== 'elected')) {
+      stepAside(verdict, request, voters, votes);
       return { ...verdict, floor, votes };
     }
     if (verdict.kind === 'split' && verdict.first !== id) cedeVotes(request, voters, votes, { id: verdict.first, token: 0 });
     if (isLate || verdict.kind === 'elected' || verdict.kind === 'unknown') {
       giveUp(request, voters);
-      throw verdict.kind === 'unknown' && verdict.error instanceof CoordinatorError ? verdict.error : noMajority();
+      throw failureOf(verdict);
     }
     proposal = { ...proposal, seen: floor, ...(verdict.kind === 'outbid' && { token: tokens.next(verdict.token), raise: true }) };
     if (verdict.kind === 'split') await sleep(pauseMs(verdict.first === id ? 0 : round));
   }
+}
+
+function isMandate(verdict: Verdict): verdict is Extract<Verdict, { kind: 'elected' | 'led' | 'settled' }> {
+  return ['elected', 'led', 'settled'].includes(verdict.kind);
+}
+
+/** Gives back what single nodes granted to a claimer that need not, or may not, lead. */
+function stepAside(verdict: Verdict, request: ClaimRequest, voters: readonly Voter[], votes: readonly Vote[]): void {
+  if (verdict.kind === 'settled') giveUp(request, voters);
+  if (verdict.kind === 'led') cedeVotes(request, voters, votes, { id: verdict.leader, token: verdict.min });
+}
+
+function failureOf(verdict: Verdict): CoordinatorError {
+  return verdict.kind === 'unknown' && verdict.error instanceof CoordinatorError ? verdict.error : noMajority();
 }
 
 /** So many rounds end a split of three claimers with certainty, and one of thirty in practice. */

@@ -2,13 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Message, Outcome } from '@oneflight/core';
 import { startRedis, type TestServer } from '@oneflight/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type * as TokensModule from '../../src/quorum/tokens.js';
 import { quorumCoordinator } from '../../src/index.js';
 import { FlakyRedis, randomFrom } from '../support/flaky.js';
 import { claimOf, joinReplica, type TestReplica } from '../support/replica.js';
 
 // Every replica's clock is another one, up to half a second apart.
 vi.mock('../../src/quorum/tokens.js', async (importActual) => {
-  const { Tokens, wallClockUs } = await importActual<typeof import('../../src/quorum/tokens.js')>();
+  const { Tokens, wallClockUs } = await importActual<typeof TokensModule>();
   let made = 0;
   class SkewedTokens extends Tokens {
     constructor() {
@@ -42,7 +43,7 @@ test.each([
     const random = randomFrom(seed);
     const log = new Log();
     const replicas = Array.from({ length: 5 }, () => join(random, loss, `chaos-${seed}`));
-    await Promise.all(replicas.map(({ link }) => link.opening));
+    for (const { link } of replicas) await link.opening;
     await Promise.all(replicas.map((replica) => act(replica, random, log)));
     for (const { heard } of replicas) for (const message of heard) if (message.kind === 'invalidated') log.unheard.push(message.floor);
     await Promise.all(replicas.map(({ link }) => link.close()));
