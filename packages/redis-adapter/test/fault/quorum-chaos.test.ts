@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Message, Outcome } from '@oneflight/core';
 import { startRedis, type TestServer } from '@oneflight/testkit';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import type * as TokensModule from '../../src/quorum/tokens.js';
 import { quorumCoordinator } from '../../src/index.js';
+import type * as TokensModule from '../../src/quorum/tokens.js';
 import { FlakyRedis, randomFrom } from '../support/flaky.js';
 import { claimOf, joinReplica, type TestReplica } from '../support/replica.js';
 
@@ -21,15 +21,19 @@ vi.mock('../../src/quorum/tokens.js', async (importActual) => {
 });
 
 const LEASE_MS = 1_500;
-const KEYS = ['a', 'b', 'c'];
+const KEYS = ['a', 'b'];
+/** How long a replica does not reach one of the nodes, before it may be another one. */
+const SPELL_MS = 40;
 
 let servers: TestServer[];
+const spells: NodeJS.Timeout[] = [];
 
 beforeAll(async () => {
   servers = await Promise.all([startRedis(), startRedis(), startRedis()]);
 });
 
 afterAll(async () => {
+  for (const spell of spells) clearInterval(spell);
   await Promise.all(servers.map((server) => server.stop()));
 });
 
@@ -42,7 +46,7 @@ test.each([
   async (_, loss, seed) => {
     const random = randomFrom(seed);
     const log = new Log();
-    const replicas = Array.from({ length: 5 }, () => join(random, loss, `chaos-${seed}`));
+    const replicas = Array.from({ length: 6 }, () => join(random, loss, `chaos-${seed}`));
     for (const { link } of replicas) await link.opening;
     await Promise.all(replicas.map((replica) => act(replica, random, log)));
     for (const { heard } of replicas) for (const message of heard) if (message.kind === 'invalidated') log.unheard.push(message.floor);
@@ -58,7 +62,7 @@ test.each([
 async function act(replica: TestReplica, random: () => number, log: Log): Promise<void> {
   for (let step = 1; step <= 120; step += 1) {
     const key = KEYS[Math.floor(random() * KEYS.length)] ?? 'a';
-    if (random() < 0.06) await fence(replica, key, log);
+    if (random() < 0.12) await fence(replica, key, log);
     else await fly(replica, key, replica.id(step), random, log);
   }
 }
@@ -71,12 +75,14 @@ async function fence({ link }: TestReplica, key: string, log: Log): Promise<void
 
 async function fly({ link, heard }: TestReplica, key: string, id: string, random: () => number, log: Log): Promise<void> {
   const startedAt = performance.now();
-  const claim = await link.claim(claimOf(key, id)).catch(() => undefined);
+  // A claim whose reply was lost is sent again with the same id.
+  const claimOnce = () => link.claim(claimOf(key, id)).catch(() => undefined);
+  const claim = (await claimOnce()) ?? (await claimOnce());
   if (claim === undefined) return;
   if (claim.role === 'leader') {
     const term = { key, token: claim.fencingToken, startedAt, wonAt: performance.now(), endedAt: startedAt + LEASE_MS };
     log.terms.push(term);
-    await sleep(random() * 20);
+    await sleep(random() * 8);
     term.endedAt = Math.min(term.endedAt, performance.now());
     await retried(() =>
       random() < 0.2
@@ -91,7 +97,7 @@ async function fly({ link, heard }: TestReplica, key: string, id: string, random
 }
 
 async function answerFor(heard: readonly Message[], id: string): Promise<Extract<Message, { kind: 'settled' }> | undefined> {
-  for (let turn = 0; turn < 15; turn += 1) {
+  for (let turn = 0; turn < 8; turn += 1) {
     for (const message of heard) if (message.kind === 'settled' && message.ids.includes(id)) return message;
     await sleep(5);
   }
@@ -110,7 +116,10 @@ async function retried(operation: () => Promise<unknown>): Promise<void> {
 }
 
 function join(random: () => number, loss: number, prefix: string): TestReplica {
-  const [a, b, c] = servers.map(({ host, port }) => new FlakyRedis({ host, port }, loss, random));
+  let away = -1;
+  const lots = setInterval(() => (away = loss > 0 && random() < 0.7 ? Math.floor(random() * 3) : -1), SPELL_MS).unref();
+  spells.push(lots);
+  const [a, b, c] = servers.map(({ host, port }, at) => new FlakyRedis({ host, port }, () => (away === at ? 0.9 : loss), random));
   if (a === undefined || b === undefined || c === undefined) throw new Error('expected three servers');
   const options = { prefix, leaseMs: LEASE_MS, commandTimeoutMs: 400, breaker: { enabled: false } };
   return joinReplica(quorumCoordinator({ nodes: [a, b, c], ...options }));

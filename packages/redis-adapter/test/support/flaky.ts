@@ -1,11 +1,11 @@
 import { Redis, type RedisOptions } from 'ioredis';
 
-/** A client whose duplicates lose commands and replies when `draw` says so; it draws a number from 0 to 1 per command. */
+/** A client whose duplicates lose so many of their commands and replies; `draw` gives a number from 0 to 1 per command. */
 export class FlakyRedis extends Redis {
   readonly #draw: () => number;
-  readonly #lossRatio: number;
+  readonly #lossRatio: () => number;
 
-  constructor(options: RedisOptions, lossRatio: number, draw: () => number) {
+  constructor(options: RedisOptions, lossRatio: () => number, draw: () => number) {
     super({ ...options, replyMapping: 'legacy', lazyConnect: true });
     this.#lossRatio = lossRatio;
     this.#draw = draw;
@@ -22,12 +22,12 @@ export class FlakyRedis extends Redis {
     const call = pipeline.callBuffer.bind(pipeline) as (...args: unknown[]) => P;
     const losing = (...args: unknown[]): P => {
       const answer = args.at(-1) as (error: Error | null, reply?: unknown) => void;
-      const luck = this.#draw();
-      if (luck < this.#lossRatio / 2) {
+      const [luck, ratio] = [this.#draw(), this.#lossRatio()];
+      if (luck < ratio / 2) {
         setImmediate(() => answer(new Error('Command timed out')));
         return pipeline;
       }
-      if (luck < this.#lossRatio) return call(...args.slice(0, -1), () => answer(new Error('Command timed out')));
+      if (luck < ratio) return call(...args.slice(0, -1), () => answer(new Error('Command timed out')));
       return call(...args);
     };
     Object.assign(pipeline, { callBuffer: losing });
