@@ -5,6 +5,7 @@ import type { Pool } from 'pg';
 import type { Collapsing } from './collapsing.js';
 import { holdSeat } from './hold-seat.js';
 import { loadSeatMap } from './seat-map.js';
+import { streamEvents } from './stream-seats.js';
 
 export interface Shop {
   readonly pool: Pool;
@@ -26,6 +27,7 @@ export function createApp(shop: Shop): Express {
     response.json(rows);
   });
   app.get('/api/matches/:matchId/blocks/:blockId/seats', onlyWithIds('matchId', 'blockId'), showSeats(shop));
+  app.get('/api/matches/:matchId/blocks/:blockId/events', onlyWithIds('matchId', 'blockId'), watchSeats(shop));
   app.post('/api/matches/:matchId/blocks/:blockId/seats/:seatId/hold', onlyWithIds('matchId', 'blockId', 'seatId'), hold(shop));
   app.use((_request: Request, response: Response) => {
     response.status(404).json({ error: 'not_found' });
@@ -42,6 +44,15 @@ function showSeats(shop: Shop): RequestHandler {
     if (seatMap === null) response.status(404).json({ error: 'no_such_block' });
     else response.json(seatMap);
   };
+}
+
+/** The seat map now, and a new one after each hold on whichever replica: one query for all who watch, however many. */
+function watchSeats(shop: Shop): RequestHandler {
+  return streamEvents((request, signal) => {
+    const block = { matchId: Number(request.params['matchId']), blockId: Number(request.params['blockId']) };
+    const load = async () => (await loadSeatMap(shop.pool, { ...block, busyMs: shop.busyMs })) ?? null;
+    return shop.collapsing.watch(seatsKey(block), load, signal);
+  });
 }
 
 function hold(shop: Shop): RequestHandler {

@@ -17,6 +17,8 @@ export interface Collapsing {
   /** The collapser to mount `collapse()` on; collapses across the cluster where Redis is known. */
   readonly collapser: Collapser;
   run<T>(key: Key, loader: Loader<T>): Promise<T>;
+  /** The value now, and a new one after each invalidation on any replica. */
+  watch<T>(key: Key, loader: Loader<T>, signal: AbortSignal): AsyncIterable<T>;
   /** To be awaited after each change: whoever asks this replica from then on sees the change. */
   invalidate(key: Key): Promise<void>;
   close(): Promise<void>;
@@ -34,6 +36,9 @@ export function createCollapsing(options: { redisUrl: string | undefined; mode: 
     collapser: inCluster,
     run(key, loader) {
       return (this.mode === 'process' ? inProcess : inCluster).run(key, loader);
+    },
+    watch(key, loader, signal) {
+      return inCluster.watch(key, loader, { signal });
     },
     async invalidate(key) {
       await Promise.all(collapsers.map((collapser) => collapser.invalidate(key)));

@@ -35,6 +35,16 @@ describe('a replica of the ticket shop', () => {
     expect(stateOf(await older, 121)).toBe('free'); // it asked before
   });
 
+  it('streams the seat map: a hold on one replica appears on the clients of every other', async () => {
+    const leaves = new AbortController();
+    const streams = await Promise.all([first, second].map((replica) => seatEvents(replica, 3, leaves.signal)));
+    const [seen] = await Promise.all(streams.map((next) => next()));
+    const seatId = seen?.rows.flatMap((row) => row.seats).findLast(({ state }) => state === 'free')?.id ?? 0;
+    expect((await post(first, `/api/matches/1/blocks/3/seats/${seatId}/hold`)).status).toBe(201);
+    for (const next of streams) expect(stateOf(await next(), seatId)).toBe('held');
+    leaves.abort();
+  });
+
   it('gives a seat to one customer only', async () => {
     const statuses = await Promise.all(
       [first, second, first, second].map(async (replica) => (await post(replica, '/api/matches/1/blocks/3/seats/241/hold')).status),
@@ -134,6 +144,20 @@ async function seats(replica: Replica, blockId: number): Promise<Seats> {
   const response = await fetch(`${replica.url}/api/matches/1/blocks/${blockId}/seats`);
   expect(response.status).toBe(200);
   return (await response.json()) as Seats;
+}
+
+/** Opens a stream of seat maps; each call of what it returns waits for the next one. */
+async function seatEvents(replica: Replica, blockId: number, signal: AbortSignal): Promise<() => Promise<Seats>> {
+  const response = await fetch(`${replica.url}/api/matches/1/blocks/${blockId}/events`, { signal });
+  expect(response.headers.get('content-type')).toBe('text/event-stream');
+  const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+  let text = '';
+  return async () => {
+    while (!text.includes('\n\n')) text += (await reader?.read())?.value ?? '';
+    const [event = '', ...rest] = text.split('\n\n');
+    text = rest.join('\n\n');
+    return JSON.parse(event.replace(/^data: /, ''));
+  };
 }
 
 function post(replica: Replica, path: string): Promise<Response> {
