@@ -46,7 +46,10 @@ export async function startCluster({ masters = 3, replicas = 1, nodeTimeoutMs = 
     for (let at = 0; at < masters * (1 + replicas); at += 1) {
       const args = ['--cluster-enabled', 'yes', '--cluster-config-file', `nodes-${at}.conf`, '--dir', folder];
       nodes.push(
-        await startRedis({ args: [...args, '--cluster-node-timeout', String(nodeTimeoutMs), '--cluster-allow-replica-migration', 'no'] }),
+        await startRedis({
+          mayBeContained: false,
+          args: [...args, '--cluster-node-timeout', String(nodeTimeoutMs), '--cluster-allow-replica-migration', 'no'],
+        }),
       );
     }
     await form(nodes, masters);

@@ -42,10 +42,10 @@ export async function startSentinel({ replicas = 2, sentinels = 3, downAfterMs =
     await rm(folder, { recursive: true, force: true });
   };
   try {
-    const master = await startRedis();
+    const master = await startRedis({ mayBeContained: false });
     servers.push(master);
     const replicating = ['--replicaof', master.host, String(master.port), '--repl-diskless-sync-delay', '0', '--dir', folder];
-    for (let at = 0; at < replicas; at += 1) servers.push(await startRedis({ args: replicating }));
+    for (let at = 0; at < replicas; at += 1) servers.push(await startRedis({ mayBeContained: false, args: replicating }));
     for (let at = 0; at < sentinels; at += 1) watchers.push(await startWatcher(folder, master, Math.floor(sentinels / 2) + 1, downAfterMs));
     await known(servers, watchers);
   } catch (error) {

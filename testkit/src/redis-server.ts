@@ -14,6 +14,8 @@ export interface RedisOptions {
   readonly port?: number;
   /** Path or name of the server program. @default `REDIS_SERVER`, else redis-server or valkey-server on the PATH */
   readonly binary?: string;
+  /** False for servers that have to reach each other under the addresses that the test knows. @default true */
+  readonly mayBeContained?: boolean;
 }
 
 /** A server of the test's own, on 127.0.0.1, that keeps nothing on disk. It never outlives the process that started it. */
@@ -34,8 +36,15 @@ export interface TestServer {
   restart(): Promise<void>;
 }
 
-/** Starts a Redis or Valkey and resolves when it answers. Rejects with what the server printed. */
+/**
+ * Starts a Redis or Valkey and resolves when it answers: a program on this machine, or a container where
+ * `ONEFLIGHT_TEST_REDIS` is `containers`. Rejects with what the server printed.
+ */
 export async function startRedis(options: RedisOptions = {}): Promise<TestServer> {
+  if (process.env['ONEFLIGHT_TEST_REDIS'] === 'containers' && options.binary === undefined && options.mayBeContained !== false) {
+    const { startRedisContainer } = await import('./redis-container.js');
+    return await startRedisContainer(options);
+  }
   for (let tries = 1; ; tries += 1) {
     const port = options.port ?? (await freePort());
     try {
