@@ -26,8 +26,9 @@ const inboxOf = (id) => id.split('#')[0];
 const now = () => Number(process.hrtime.bigint()) / 1e6;
 
 /** A load that says when it ran, and whether another load of its key ran at the same time. */
-function loader({ key, loadMs, barrier, fails, value }) {
+function loader({ key, loadMs, barrier, arrive, fails, value }) {
   return async ({ fencingToken }) => {
+    arrive?.();
     const startedAt = now();
     const [[, running], [, number]] = await control.multi().incr(`running:${key}`).incr(`loads:${key}`).exec();
     if (barrier !== undefined) while (Number(await control.get(barrier.key)) < barrier.count) await sleep(2);
@@ -38,15 +39,14 @@ function loader({ key, loadMs, barrier, fails, value }) {
   };
 }
 
-/** Counts this process at the barrier once its claim was answered, or it loads without: then its calls are in the flight. */
-function countAtBarrier({ barrier }) {
-  if (barrier === undefined) return () => undefined;
-  let isCounted = false;
-  return collapser.listen(({ type }) => {
-    if (isCounted || (type !== 'election' && type !== 'degraded')) return;
-    isCounted = true;
-    void control.incr(barrier.key);
-  });
+/** Counts this process at the barrier, once: when its claim was answered, or when it loads without one. */
+function comingTo(barrier) {
+  let isThere = barrier === undefined;
+  const arrive = () => {
+    if (!isThere) void control.incr(barrier.key);
+    isThere = true;
+  };
+  return { arrive, stop: collapser.listen(({ type }) => type === 'election' && arrive()) };
 }
 
 async function call(request) {
@@ -69,8 +69,8 @@ const commands = {
   /** `calls` calls of one key at once; the barrier counts a process once its calls are made. */
   async burst({ at, calls, ...request }) {
     if (at !== undefined) await sleep(Math.max(0, at - now()));
-    const stop = countAtBarrier(request);
-    const made = Array.from({ length: calls }, () => call(request));
+    const { arrive, stop } = comingTo(request.barrier);
+    const made = Array.from({ length: calls }, () => call({ ...request, arrive }));
     return Promise.all(made).finally(stop);
   },
   /** One call of each key, all at once. */
