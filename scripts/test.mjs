@@ -18,8 +18,9 @@ const fastProjects = ['unit', 'simulation', 'contract'].flatMap((name) => ['--pr
 /** In the order they run. `build`, `redis` and `prometheus` name what a step needs before it. */
 const steps = [
   { name: 'format', what: 'every file is formatted (npm run format repairs it)', run: tool('oxfmt', '--check', '.') },
-  { name: 'lint', what: 'lint rules, with types', run: tool('oxlint', '--type-aware', '--deny-warnings') },
   { name: 'build', what: 'packages, examples and testkit compile', run: tool('tsc', '-b') },
+  // After the build: the types of other packages are those that it made.
+  { name: 'lint', what: 'lint rules, with types', build: true, run: tool('oxlint', '--type-aware', '--deny-warnings') },
   { name: 'types', what: 'tests compile', run: tool('tsc', '-p', 'tsconfig.test.json') },
   { name: 'knip', what: 'no unused file, export or dependency', run: tool('knip', '--no-progress') },
   { name: 'package', what: 'what each package ships, loads and exports', build: true, run: project('package') },
