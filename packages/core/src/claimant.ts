@@ -26,14 +26,17 @@ export interface ClaimantHost {
   readonly pulse: Pulse;
   /** Takes over an operation that nobody waits for; `close` waits for it. It never rejects. */
   background(operation: Promise<void>): void;
+  readonly report: ClaimantReport;
+}
+
+/** What a claimant tells as it happens. */
+export interface ClaimantReport {
   /** A round trip has ended. */
   operated(operation: Operation, durationMs: number, error: CoordinatorFailure | undefined): void;
   /** A settle or a release that the coordinator never acknowledged. */
   lost(what: 'settle' | 'release'): void;
-  readonly report: {
-    /** A flight's load ended after another one had come to lead its key. */
-    duplicated(id: FlightId): void;
-  };
+  /** A flight's load ended after another one had come to lead its key. */
+  duplicated(id: FlightId): void;
 }
 
 /** One flight's side of the coordinator: its operations, each with core's own time limit, for one key and one id. */
@@ -83,7 +86,7 @@ export class Claimant {
   /** Gives up whatever this id holds or waits for, in the background; a waiter elsewhere is woken if nobody leads then. */
   release(failed = false): void {
     const released = this.#limited('release', this.#link.release({ ...this.#holder, failed }));
-    this.#host.background(released.catch(() => this.#host.lost('release')));
+    this.#host.background(released.catch(() => this.#host.report.lost('release')));
   }
 
   async #settleUntilHeard(token: number, first: Outcome, cache: CacheWrite | undefined): Promise<void> {
@@ -106,7 +109,7 @@ export class Claimant {
         await this.#pause(this.timings.commandTimeoutMs);
       }
     }
-    this.#host.lost('settle');
+    this.#host.report.lost('settle');
   }
 
   #learn(floor: number | undefined): void {
@@ -125,14 +128,14 @@ export class Claimant {
 }
 
 /** Reports how long a round trip took and how it failed. */
-export async function measured<R>(host: Pick<ClaimantHost, 'clock' | 'operated'>, name: Operation, operation: Promise<R>): Promise<R> {
+export async function measured<R>(host: Pick<ClaimantHost, 'clock' | 'report'>, name: Operation, operation: Promise<R>): Promise<R> {
   const startedAt = host.clock.now();
   try {
     const reply = await operation;
-    host.operated(name, host.clock.now() - startedAt, undefined);
+    host.report.operated(name, host.clock.now() - startedAt, undefined);
     return reply;
   } catch (error) {
-    host.operated(name, host.clock.now() - startedAt, asCoordinatorError(error).reason);
+    host.report.operated(name, host.clock.now() - startedAt, asCoordinatorError(error).reason);
     throw error;
   }
 }

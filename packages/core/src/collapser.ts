@@ -4,10 +4,10 @@ import { asCoordinatorError, measured, withLimit } from './claimant.js';
 import { checkOptions, milliseconds } from './check-options.js';
 import { systemClock, systemRandom, type Clock } from './clock.js';
 import type { CoordinatorLink, FlightId, KeyHash, Message } from './coordinator.js';
-import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorError, type CoordinatorFailure } from './errors.js';
+import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorError } from './errors.js';
 import { Once, type OnceOptions } from './once.js';
 import { Owed } from './owed.js';
-import { Events, type BypassReason, type EventListener, type Operation } from './events.js';
+import { Events, type BypassReason, type EventListener } from './events.js';
 import { Flight } from './flight.js';
 import type { FlightHost } from './flight-host.js';
 import { Floors } from './floors.js';
@@ -410,14 +410,6 @@ class ProcessCollapser implements Collapser, FlightHost {
   background(operation: Promise<void>): void {
     this.#operations.add(operation);
     void operation.finally(() => this.#operations.delete(operation));
-  }
-
-  operated(operation: Operation, durationMs: number, error: CoordinatorFailure | undefined): void {
-    this.report.operated(operation, durationMs, error);
-  }
-
-  lost(what: 'settle' | 'release'): void {
-    this.report.lost(what);
   }
 
   // ---- Messages and invalidation ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-import type { ClaimantHost } from './claimant.js';
+import type { ClaimantHost, ClaimantReport } from './claimant.js';
 import type { CoordinatorLink, FlightId, KeyHash } from './coordinator.js';
 import type { CoordinatorError } from './errors.js';
 import type { Flight } from './flight.js';
@@ -33,14 +33,13 @@ export interface FlightHost extends ClaimantHost {
 }
 
 /** What a flight tells as it happens; counted, and published to those who listen. */
-export interface FlightReport {
+export interface FlightReport extends ClaimantReport {
   /** A caller has left, answered or not. */
   left(id: FlightId, outcome: CallOutcome, waitedMs: number): void;
   loadStarted(): void;
   loadEnded(id: FlightId, source: 'leader' | 'degraded' | 'bypass', end: LoadEnd, durationMs: number, followers: number): void;
   elected(id: FlightId, result: 'won' | 'takeover' | 'lost' | 'settled', leaderId?: FlightId): void;
   detached(id: FlightId, why: 'lease_lost' | 'invalidated'): void;
-  duplicated(id: FlightId): void;
   unshareable(id: FlightId, why: 'untravelable' | 'private'): void;
   settled(id: FlightId, bytes: number): void;
   unreadable(): void;

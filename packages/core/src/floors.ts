@@ -1,4 +1,5 @@
 import type { KeyHash } from './coordinator.js';
+import { dropOldest } from './drop-oldest.js';
 
 /** Floors are remembered for this many keys; the oldest go first, and then only Redis knows theirs. */
 const FLOORS_MAX = 10_000;
@@ -19,10 +20,6 @@ export class Floors {
     if (floor <= this.get(key)) return;
     this.#floors.delete(key);
     this.#floors.set(key, floor);
-    if (this.#floors.size <= FLOORS_MAX) return;
-    for (const oldest of this.#floors.keys()) {
-      this.#floors.delete(oldest);
-      return;
-    }
+    if (this.#floors.size > FLOORS_MAX) dropOldest(this.#floors);
   }
 }

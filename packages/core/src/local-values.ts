@@ -1,6 +1,7 @@
 import type { Kept } from './caching.js';
 import type { Clock } from './clock.js';
 import type { CacheWrite } from './coordinator.js';
+import { dropOldest } from './drop-oldest.js';
 import type { CanonicalKey } from './key.js';
 
 interface Entry {
@@ -45,7 +46,7 @@ export class LocalValues {
     const now = this.#clock.now();
     table.delete(key);
     table.set(key, { end, settledAt: now, expiresAt: now + lifeMs, loadMs });
-    if (table.size > this.#entriesMax) this.#dropOldest(table);
+    if (table.size > this.#entriesMax) dropOldest(table);
   }
 
   delete(key: CanonicalKey): void {
@@ -61,12 +62,5 @@ export class LocalValues {
     if (entry.expiresAt <= now) return undefined;
     table.set(key, entry);
     return { end: entry.end, ageMs: now - entry.settledAt, loadMs: entry.loadMs };
-  }
-
-  #dropOldest(table: Map<CanonicalKey, Entry>): void {
-    for (const oldest of table.keys()) {
-      table.delete(oldest);
-      return;
-    }
   }
 }

@@ -1,4 +1,5 @@
 import type { KeyHash } from './coordinator.js';
+import { dropOldest } from './drop-oldest.js';
 
 /** Owed invalidations are remembered for this many keys; the oldest are forgotten first. */
 const OWED_MAX = 10_000;
@@ -14,11 +15,7 @@ export class Owed {
   add(key: KeyHash): void {
     this.#keys.delete(key);
     this.#keys.add(key);
-    if (this.#keys.size <= OWED_MAX) return;
-    for (const oldest of this.#keys) {
-      this.#keys.delete(oldest);
-      return;
-    }
+    if (this.#keys.size > OWED_MAX) dropOldest(this.#keys);
   }
 
   remove(key: KeyHash): void {

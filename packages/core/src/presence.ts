@@ -19,13 +19,13 @@ interface Watched {
  * load, never a wrong or lost outcome.
  */
 export class PresenceWatch {
-  readonly #host: Pick<ClaimantHost, 'clock' | 'pulse' | 'operated'>;
+  readonly #host: Pick<ClaimantHost, 'clock' | 'pulse' | 'report'>;
   readonly #link: CoordinatorLink;
   readonly #watched = new Map<Flight, Watched>();
   #timer: Timer | undefined;
   #looking = false;
 
-  constructor(host: Pick<ClaimantHost, 'clock' | 'pulse' | 'operated'>, link: CoordinatorLink) {
+  constructor(host: Pick<ClaimantHost, 'clock' | 'pulse' | 'report'>, link: CoordinatorLink) {
     this.#host = host;
     this.#link = link;
   }

@@ -1,15 +1,15 @@
+import { startRedis, type TestServer } from '@oneflight/testkit';
 import { waitFor } from '@oneflight/testkit';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { monotonicMs, startFleet, type CallReport, type ReplicaProcess } from '../support/fleet.js';
-import { startRedis, type RedisServer } from '../support/redis-server.js';
 
 /*
  * The main promise on real processes and a real Redis: one load per flight in the whole cluster. Loads count themselves
  * at another Redis than the one under test, so what Redis is asked for by the product can be counted too.
  */
-let server: RedisServer;
-let controlServer: RedisServer;
+let server: TestServer;
+let controlServer: TestServer;
 let control: Redis;
 let probe: Redis;
 

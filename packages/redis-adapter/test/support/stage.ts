@@ -1,11 +1,11 @@
 import { Redis } from 'ioredis';
 import { type FleetConfig, type ReplicaProcess, startFleet } from './fleet.js';
-import { type RedisServer, startRedis } from './redis-server.js';
+import { type TestServer, startRedis } from '@oneflight/testkit';
 
 /** A Redis to break, a second one at which loads count themselves and meet, and processes between them. */
 export interface Stage {
-  readonly server: RedisServer;
-  readonly controlServer: RedisServer;
+  readonly server: TestServer;
+  readonly controlServer: TestServer;
   /** A client of the server at which loads count themselves; it is never broken. */
   readonly control: Redis;
   /** Starts processes that end with the stage at the latest. */

@@ -1,1 +1,0 @@
-export { startRedis, type TestServer as RedisServer } from '@oneflight/testkit';
