@@ -81,6 +81,21 @@ export function anchorsOf(text: string): Set<string> {
   );
 }
 
+/** A block of code of a page, between two lines of three backticks. */
+export interface Block {
+  readonly language: string;
+  readonly code: string;
+  /** The number of its first line in the page. */
+  readonly line: number;
+}
+
+/** The blocks of code of a page, in order. One without a language has the language ''. */
+export function blocksOf(text: string): Block[] {
+  return Array.from(text.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm), ({ 1: language = '', 2: code = '', index }) => {
+    return { language, code, line: text.slice(0, index).split('\n').length + 1 };
+  });
+}
+
 /** A program of a page, and what the page says it prints. */
 export interface Sample {
   readonly code: string;

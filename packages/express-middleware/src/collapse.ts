@@ -19,7 +19,16 @@ import { type CollapseStats, type HttpBypassReason, Tally, type UnservedReason }
 import { isInsideHandler, Warnings } from './warnings.js';
 
 /** A middleware that says what it did. */
-export interface CollapseHandler extends RequestHandler {
+export interface CollapseHandler {
+  /**
+   * What Express calls: a `RequestHandler`. It is generic so that the handlers after it keep the types that Express infers
+   * from the route, `request.params` first of all.
+   */
+  <P, ResBody, ReqBody, Query, Locals extends Record<string, unknown>>(
+    request: Request<P, ResBody, ReqBody, Query, Locals>,
+    response: Response<ResBody, Locals>,
+    next: NextFunction,
+  ): void | Promise<void>;
   stats(): CollapseStats;
 }
 
@@ -30,7 +39,9 @@ export interface CollapseHandler extends RequestHandler {
  *
  * @throws TypeError ERR_ONEFLIGHT_OPTION
  */
-export function collapse(collapser: Collapser, options: CollapseOptions = {}): CollapseHandler {
+export function collapse(collapser: Collapser, options?: CollapseOptions): CollapseHandler;
+// Two signatures: no function that reads a request's parameters can be written for all of them, as the type above says.
+export function collapse(collapser: Collapser, options: CollapseOptions = {}): RequestHandler & Pick<CollapseHandler, 'stats'> {
   checkOptions('arguments', { collapser: collapser ?? null }, { collapser: objectWith('a collapser: createCollapser(…)', 'flight') });
   const site = new Site(collapser, checkCollapseOptions(options));
   return Object.assign(site.handler, { stats: () => site.stats() });

@@ -40,6 +40,7 @@ export interface RedisCoordinatorOptions {
    * Signs every outcome and refuses those that are not signed with it: at least 16 characters, as random as a password.
    * With several the first signs and all are accepted. docs/security.md says what it protects and how to change it.
    *
+   * `undefined` is refused: a missing environment variable must not switch it off.
    * @default no secret: whoever can write to this Redis can answer your callers
    */
   readonly secret?: string | readonly [string, ...string[]];
@@ -74,11 +75,12 @@ export const DEFAULTS = Object.freeze({
  *
  * @throws TypeError ERR_ONEFLIGHT_OPTION
  */
-export function resolveOptions(options: RedisCoordinatorOptions): ResolvedOptions {
-  checkOptions(OWNER, options, CHECKS);
+export function resolveOptions(options: RedisCoordinatorOptions, owner = 'redisCoordinator'): ResolvedOptions {
+  checkOptions(owner, options, CHECKS);
+  checkSecretIsThere(owner, options);
   const payloadBytesMax = options.payloadBytesMax ?? DEFAULTS.payloadBytesMax;
   const resolved = {
-    redis: typeof options.redis === 'function' ? options.redis : checkClient(options.redis, `${OWNER}.redis`),
+    redis: typeof options.redis === 'function' ? options.redis : checkClient(options.redis, `${owner}.redis`),
     prefix: options.prefix ?? DEFAULTS.prefix,
     leaseMs: options.leaseMs ?? DEFAULTS.leaseMs,
     recheckMs: options.recheckMs ?? DEFAULTS.recheckMs,
@@ -90,7 +92,7 @@ export function resolveOptions(options: RedisCoordinatorOptions): ResolvedOption
     secretKeys: secretKeys(options.secret),
     breaker: resolveBreaker(options.breaker),
   };
-  checkTogether(resolved);
+  checkTogether(owner, resolved);
   return Object.freeze(resolved);
 }
 
@@ -105,7 +107,6 @@ export function checkClient(client: unknown, what: string): Redis | Cluster {
   throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be ${CLIENT}`, describe(client));
 }
 
-const OWNER = 'redisCoordinator';
 const CLIENT = 'an ioredis Redis (standalone or Sentinel), a Cluster, or a function that returns one';
 /** A day: longer leases or rechecks are a mistake in units. */
 const DURATION_MS_MAX = 86_400_000;
@@ -143,15 +144,21 @@ function isClient(value: unknown): value is Redis | Cluster {
   return typeof value === 'object' && value !== null && 'duplicate' in value && typeof value.duplicate === 'function' && 'options' in value;
 }
 
-function checkTogether({ leaseMs, recheckMs, commandTimeoutMs, retainMs, inlineBytesMax, payloadBytesMax }: ResolvedOptions): void {
+/** Elsewhere `undefined` means "not given". Here it is a missing environment variable, and would switch signing off unseen. */
+function checkSecretIsThere(owner: string, options: RedisCoordinatorOptions): void {
+  if (!Object.hasOwn(options, 'secret') || options.secret !== undefined) return;
+  throw misuse('ERR_ONEFLIGHT_OPTION', `${owner}.secret to be a secret, or left out where nothing is to be signed`, 'undefined');
+}
+
+function checkTogether(owner: string, resolved: ResolvedOptions): void {
+  const { leaseMs, recheckMs, commandTimeoutMs, retainMs, inlineBytesMax, payloadBytesMax } = resolved;
+  const refuse = (expected: string, got: number): never => {
+    throw misuse('ERR_ONEFLIGHT_OPTION', `${owner}.${expected}`, describe(got));
+  };
   if (commandTimeoutMs >= leaseMs)
     refuse(`commandTimeoutMs to be less than leaseMs (${leaseMs}), or a lease ends before its renewal can fail`, commandTimeoutMs);
   const looksMs = recheckMs + commandTimeoutMs;
   if (retainMs < looksMs)
     refuse(`retainMs to be at least recheckMs + commandTimeoutMs (${looksMs}), or an outcome is gone before a recheck finds it`, retainMs);
   if (inlineBytesMax > payloadBytesMax) refuse(`inlineBytesMax to be at most payloadBytesMax (${payloadBytesMax})`, inlineBytesMax);
-}
-
-function refuse(expected: string, got: number): never {
-  throw misuse('ERR_ONEFLIGHT_OPTION', `${OWNER}.${expected}`, describe(got));
 }

@@ -26,7 +26,7 @@ export interface QuorumCoordinatorOptions extends Omit<RedisCoordinatorOptions, 
  */
 export function quorumCoordinator(options: QuorumCoordinatorOptions): Coordinator {
   const { nodes, ...common } = checkNodes(options);
-  const resolved = nodes.map((redis) => resolveOptions({ ...common, redis }));
+  const resolved = nodes.map((redis) => resolveOptions({ ...common, redis }, 'quorumCoordinator'));
   const [first] = resolved;
   if (first === undefined) throw tooFew(nodes);
   // Leases mean something else here than on a single server: the two must not meet on the same keys.

@@ -1,7 +1,7 @@
 import { Redis } from 'ioredis';
 import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
-import { redisCoordinator } from '../../src/index.js';
+import { quorumCoordinator, redisCoordinator } from '../../src/index.js';
 import { DEFAULTS, type RedisCoordinatorOptions, resolveOptions } from '../../src/options.js';
 
 const redis = new Redis({ lazyConnect: true });
@@ -70,6 +70,11 @@ test.each<[string, unknown, RegExp]>([
     /secret to be a string of at least 16 characters.*, got a string of length 15/,
   ],
   [
+    'a secret whose environment variable is missing',
+    { redis, secret: undefined },
+    /secret to be a secret, or left out where nothing is to be signed, got undefined/,
+  ],
+  [
     'an empty list of secrets',
     { redis, secret: [] },
     /secret to be a string .* or a list of such strings of which the first signs, got an array of length 0/,
@@ -96,4 +101,9 @@ test.each<[string, unknown, RegExp]>([
   expect(() => redisCoordinator(options as RedisCoordinatorOptions)).toThrow(
     expect.objectContaining({ name: 'TypeError', code: 'ERR_ONEFLIGHT_OPTION' }),
   );
+});
+
+test('an option of a quorum is named as one of a quorum', () => {
+  const nodes = [1, 2, 3].map(() => new Redis({ lazyConnect: true })) as [Redis, Redis, Redis];
+  expect(() => quorumCoordinator({ nodes, leaseMs: 99 })).toThrow(/expected quorumCoordinator\.leaseMs to be/);
 });
