@@ -1,5 +1,4 @@
 import type { Clock } from './clock.js';
-import type { Codec } from './codec.js';
 import type {
   CacheRead,
   CacheWrite,
@@ -51,12 +50,12 @@ export class Claimant {
     this.#holder = { key, id };
   }
 
-  get codec(): Codec {
-    return this.#link.codec;
+  get key(): KeyHash {
+    return this.#holder.key;
   }
 
-  get payloadBytesMax(): number {
-    return this.#link.payloadBytesMax ?? Number.POSITIVE_INFINITY;
+  get id(): FlightId {
+    return this.#holder.id;
   }
 
   get timings(): CoordinatorTimings {

@@ -8,7 +8,7 @@ import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorEr
 import { Once, type OnceOptions } from './once.js';
 import { Owed } from './owed.js';
 import { Events, type BypassReason, type EventListener } from './events.js';
-import { Flight } from './flight.js';
+import { Flight } from './flight/flight.js';
 import type { FlightHost } from './flight-host.js';
 import { Floors } from './floors.js';
 import { canonicalKey, hashKey, keyBytes, type CanonicalKey, type Key, type KeyPart } from './key.js';

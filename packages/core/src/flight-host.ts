@@ -1,7 +1,7 @@
 import type { ClaimantHost, ClaimantReport } from './claimant.js';
 import type { CoordinatorLink, FlightId, KeyHash } from './coordinator.js';
 import type { CoordinatorError } from './errors.js';
-import type { Flight } from './flight.js';
+import type { Flight } from './flight/flight.js';
 import type { LoadEnd } from './load.js';
 import type { LocalValues } from './local-values.js';
 import type { PresenceWatch } from './presence.js';

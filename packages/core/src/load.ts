@@ -29,6 +29,7 @@ export interface LoadRequest {
 export class Load {
   readonly end: Promise<LoadEnd>;
   readonly startedAt: number;
+  readonly #request: LoadRequest;
   #resolve: ((end: LoadEnd) => void) | undefined;
   #timer: Timer | undefined;
   /** Made when the loader asks for its signal: most loaders never do. */
@@ -36,14 +37,19 @@ export class Load {
   #aborted: { readonly reason: unknown } | undefined;
 
   constructor(request: LoadRequest) {
+    this.#request = request;
     this.startedAt = request.clock.now();
     this.end = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    if (request.loadTimeoutMs !== Number.POSITIVE_INFINITY) {
-      this.#timer = request.clock.setTimer(() => this.#timeOut(request), request.loadTimeoutMs);
-    }
-    void this.#run(request);
+  }
+
+  /** Runs the loader. Apart from the constructor, so that whoever is asked from inside the loader knows its load. */
+  start(): Promise<LoadEnd> {
+    const { clock, loadTimeoutMs } = this.#request;
+    if (loadTimeoutMs !== Number.POSITIVE_INFINITY) this.#timer = clock.setTimer(() => this.#timeOut(this.#request), loadTimeoutMs);
+    void this.#run(this.#request);
+    return this.end;
   }
 
   get running(): boolean {

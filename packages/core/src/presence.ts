@@ -1,7 +1,7 @@
 import type { Timer } from './clock.js';
 import type { CoordinatorLink, FlightId } from './coordinator.js';
 import { measured, withLimit, type ClaimantHost } from './claimant.js';
-import type { Flight } from './flight.js';
+import type { Election } from './flight/election.js';
 
 /** How often presence is looked at, in milliseconds; also how long a flight is followed before the first look. */
 const LOOK_MS = 100;
@@ -21,7 +21,7 @@ interface Watched {
 export class PresenceWatch {
   readonly #host: Pick<ClaimantHost, 'clock' | 'pulse' | 'report'>;
   readonly #link: CoordinatorLink;
-  readonly #watched = new Map<Flight, Watched>();
+  readonly #watched = new Map<Election, Watched>();
   #timer: Timer | undefined;
   #looking = false;
 
@@ -30,13 +30,13 @@ export class PresenceWatch {
     this.#link = link;
   }
 
-  watch(flight: Flight, leader: FlightId): void {
-    this.#watched.set(flight, { leader, absences: 0 });
+  watch(election: Election, leader: FlightId): void {
+    this.#watched.set(election, { leader, absences: 0 });
     this.#lookLater();
   }
 
-  unwatch(flight: Flight): void {
-    if (!this.#watched.delete(flight) || this.#watched.size > 0) return;
+  unwatch(election: Election): void {
+    if (!this.#watched.delete(election) || this.#watched.size > 0) return;
     this.#timer?.cancel();
     this.#timer = undefined;
   }
@@ -66,9 +66,9 @@ export class PresenceWatch {
   }
 
   #note(absent: ReadonlySet<FlightId>): void {
-    for (const [flight, watched] of [...this.#watched]) {
+    for (const [election, watched] of [...this.#watched]) {
       watched.absences = absent.has(watched.leader) ? watched.absences + 1 : 0;
-      if (watched.absences >= ABSENCES_MAX) flight.receive({ kind: 'vacated' });
+      if (watched.absences >= ABSENCES_MAX) election.receive({ kind: 'vacated' });
     }
   }
 }

@@ -39,25 +39,25 @@ export const MUTATIONS = [
   },
   {
     name: 'a load without the coordinator does not release its claim',
-    patches: [{ file: 'flight.ts', find: 'turn.token !== undefined || this.#claimUnknown', replace: 'turn.token !== undefined' }],
+    patches: [{ file: 'flight/election.ts', find: 'if (this.#claimUnknown) this.#claimant.release(failed);', replace: '' }],
   },
   {
     name: 'a follower whose callers have left does not release',
-    patches: [{ file: 'flight.ts', find: "        case 'left':\n          claimant.release();\n", replace: "        case 'left':\n" }],
+    patches: [{ file: 'flight/election.ts', find: "case 'left':\n        this.#claimant.release();\n", replace: "case 'left':\n" }],
   },
   {
     name: 'a leader whose callers have left before it loads does not release',
     patches: [
       {
-        file: 'flight.ts',
-        find: '      this.#leave();\n      this.#giveBack(turn);\n      return undefined;\n    }\n    this.#load = undefined;',
-        replace: '      this.#leave();\n      return undefined;\n    }\n    this.#load = undefined;',
+        file: 'flight/flight.ts',
+        find: 'if (leader === undefined) {\n      this.leave();\n      this.#giveBack(turn);',
+        replace: 'if (leader === undefined) {\n      this.leave();',
       },
     ],
   },
   {
     name: 'a claim that is answered when nobody needs it is not released',
-    patches: [{ file: 'flight.ts', find: 'if (holdsSomething(claim) &&', replace: 'if (claim === undefined &&' }],
+    patches: [{ file: 'flight/election.ts', find: 'if (holdsSomething(claim) &&', replace: 'if (claim === undefined &&' }],
   },
   {
     name: 'nobody is woken when nobody leads',
@@ -73,7 +73,7 @@ export const MUTATIONS = [
     name: 'a wake-up that comes while a claim is pending is forgotten',
     patches: [
       {
-        file: 'flight.ts',
+        file: 'flight/election.ts',
         find: receives(),
         replace: `${receives()}\n    if (message.kind === 'woken' && this.#phase === 'asking') return;`,
       },
@@ -93,9 +93,10 @@ export const MUTATIONS = [
     name: 'a load without the coordinator takes outcomes of others',
     patches: [
       {
-        file: 'flight.ts',
-        find: receives(),
-        replace: `if (this.#phase === 'loading' && this.#mark === undefined && message.kind === 'settled' && this.#claimant !== undefined) this.#take(message.outcome, this.#claimant);\n    ${receives()}`,
+        file: 'flight/flight.ts',
+        find: 'this.#election?.receive(message);',
+        replace:
+          "if (this.isLoading && this.#lease === undefined && message.kind === 'settled') this.#take(new Outcomes(this.#host.link, this.#host.report, this.id).decode(message.outcome)); else this.#election?.receive(message);",
       },
     ],
   },
@@ -114,5 +115,5 @@ function recovery(condition) {
 }
 
 function receives() {
-  return "if (this.#phase !== 'asking' && this.#phase !== 'following') return;";
+  return 'if (!this.isOpen) return;';
 }

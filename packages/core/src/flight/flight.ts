@@ -1,0 +1,343 @@
+import { Answers } from '../answers.js';
+import { cacheWriteOf, type Kept } from '../caching.js';
+import { Claimant } from '../claimant.js';
+import type { CacheRead, CacheWrite, FlightId, KeyHash, Renewal } from '../coordinator.js';
+import type { CoordinatorError } from '../errors.js';
+import type { FlightHost } from '../flight-host.js';
+import type { CanonicalKey } from '../key.js';
+import { Load, type LoadEnd } from '../load.js';
+import { runInside } from '../reentrancy.js';
+import { Waiters, type Waiter } from '../waiters.js';
+import { Election, type Candidate, type FlightMessage } from './election.js';
+import type { Lease } from './lease.js';
+import { Outcomes } from './outcomes.js';
+import { Stored } from './stored.js';
+
+/** A key whose load fails with an error that is not shared is loaded this many times in a row; then the error is shared. */
+const ATTEMPTS_MAX = 3;
+
+/** A right, or a need, to run the loader here. Only with a lease may its outcome leave this process. */
+interface Turn {
+  readonly source: 'leader' | 'degraded' | 'bypass';
+  readonly lease: Lease | undefined;
+  readonly attempt: number;
+}
+
+/**
+ * One flight of one key, as this replica sees it. An election says whether it leads (loads, answers, settles) or takes what
+ * another replica loaded. All callers of the key in this process wait for it together. docs/protocol.md has the rules.
+ */
+export class Flight implements Candidate {
+  readonly id: FlightId;
+  readonly canonical: CanonicalKey;
+  readonly hash: KeyHash;
+  readonly waiters: Waiters;
+  readonly #host: FlightHost;
+  readonly #answers: Answers;
+  readonly #stored: Stored;
+  #election: Election | undefined;
+  #load: Load | undefined;
+  #lease: Lease | undefined;
+  /** It loads here without the coordinator, because of this. */
+  #degradedBy: CoordinatorError | undefined;
+  /** The outcome turned out to be private to this caller: the others were let go. */
+  #onlyFor: Waiter | undefined;
+  /** The loads of those who were let go, each for itself. */
+  readonly #solos = new Map<Waiter, Load>();
+
+  constructor(host: FlightHost, id: FlightId, canonical: CanonicalKey, hash: KeyHash) {
+    this.#host = host;
+    this.id = id;
+    this.canonical = canonical;
+    this.hash = hash;
+    this.waiters = new Waiters(id, host.clock, (waiter, outcome, waitedMs) => {
+      host.report.left(id, outcome, waitedMs);
+      if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
+    });
+    this.#answers = new Answers(this.waiters, id);
+    this.#stored = new Stored(host, this.waiters, this.#answers);
+  }
+
+  /** Runs the flight to its end. Never rejects. */
+  async fly(): Promise<void> {
+    const { link, opening } = this.#host;
+    if (link !== undefined) {
+      const claimant = new Claimant(this.#host, link, this.hash, this.id);
+      this.#election = new Election(this.#host, claimant, new Outcomes(link, this.#host.report, this.id), this);
+    }
+    try {
+      if (opening !== undefined) await opening;
+      let turn = this.#election === undefined ? this.#electHere() : await this.#elect(this.#election);
+      while (turn !== undefined) turn = await this.#takeTurn(turn);
+      while (this.#solos.size > 0) await Promise.all(Array.from(this.#solos.values(), (load) => load.end));
+    } catch (error) {
+      // Only a coordinator or a codec that breaks its contract leads here; callers must not hang for it.
+      this.#answers.failAll(error);
+    }
+    this.#end();
+  }
+
+  /** Loads at once and asks nobody, for a call that is not collapsed. Never rejects. */
+  async flyAlone(): Promise<void> {
+    await this.#takeTurn({ ...soloTurn('bypass'), attempt: ATTEMPTS_MAX });
+    this.#end();
+  }
+
+  /** One more caller; it is answered at once if what is stored, and being refreshed, does for it. */
+  join(waiter: Waiter): void {
+    this.waiters.add(waiter);
+    if (this.#degradedBy !== undefined && waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, this.#degradedBy);
+    this.#stored.answerOne(waiter);
+  }
+
+  /** No call that comes from now on joins this flight. */
+  leave(): void {
+    this.#host.leave(this);
+  }
+
+  /** Ends it now: the collapser closes. */
+  shut(error: unknown): void {
+    this.leave();
+    this.#answers.failAll(error);
+    this.#load?.abort(error);
+    for (const load of this.#solos.values()) load.abort(error);
+    this.#election?.leave();
+  }
+
+  receive(message: FlightMessage): void {
+    this.#election?.receive(message);
+  }
+
+  recheckSoon(withinMs: number): void {
+    this.#election?.recheckSoon(withinMs);
+  }
+
+  /** Whether an invalidation with this token keeps it from answering calls that begin now. */
+  isFencedBy(floor: number): boolean {
+    return this.#election?.isFencedBy(floor) !== false;
+  }
+
+  /** Whether a loader of it is running now. */
+  get isLoading(): boolean {
+    return this.#load?.running === true || this.#solos.size > 0;
+  }
+
+  get cacheRead(): CacheRead | undefined {
+    return this.#stored.cacheRead;
+  }
+
+  // ---- Electing: until this replica is to load, or the flight is answered, or nobody is left ------------------------
+
+  async #elect(election: Election): Promise<Turn | undefined> {
+    for (;;) {
+      const verdict = await election.run();
+      switch (verdict.how) {
+        case 'lead':
+          this.#stored.serveStale(verdict.stale);
+          return { source: 'leader', lease: verdict.lease, attempt: verdict.attempt };
+        case 'settled':
+          return this.#take(verdict.end);
+        case 'unusable':
+          return this.#takeNothing(verdict.why);
+        case 'stored':
+          if (this.#stored.answer(verdict.kept)) return this.#leaveAnswered();
+          break; // Whoever needs more has it ask for a load.
+        case 'unanswered':
+          return this.#degrade(verdict.error);
+        case 'left':
+          return this.#leaveAnswered();
+      }
+    }
+  }
+
+  /** Without a coordinator: what is stored in this process answers, or this flight loads. */
+  #electHere(): Turn | undefined {
+    return this.#stored.answerHere(this.canonical) ? this.#leaveAnswered() : soloTurn('leader');
+  }
+
+  #degrade(error: CoordinatorError): Turn {
+    this.#degradedBy = error;
+    this.#host.report.unreached(error);
+    for (const waiter of this.waiters.all()) {
+      if (waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, error);
+    }
+    return soloTurn('degraded');
+  }
+
+  #leaveAnswered(): undefined {
+    this.leave();
+    return undefined;
+  }
+
+  // ---- Taking what another replica loaded ---------------------------------------------------------------------------
+
+  #take(end: Kept['end']): undefined {
+    this.leave();
+    if (end.how === 'error') this.#answers.failAll(end.error);
+    else this.#answers.giveAll(end.value, this.waiters.first(), 'remote');
+    return undefined;
+  }
+
+  /** The outcome cannot be used here: this replica loads once for itself, or each caller does. */
+  #takeNothing(why: 'untravelable' | 'private'): Turn | undefined {
+    if (why === 'untravelable') return { ...soloTurn('bypass'), attempt: ATTEMPTS_MAX };
+    this.leave();
+    for (const waiter of this.waiters.all()) this.#loadAlone(waiter);
+    return undefined;
+  }
+
+  // ---- Loading: run the loader, answer the callers here, settle for the others --------------------------------------
+
+  /** Runs the loader once. Returns the next turn where an error is not shared and somebody is left to try again. */
+  async #takeTurn(turn: Turn): Promise<Turn | undefined> {
+    const leader = this.#stored.refresher ?? this.waiters.first();
+    if (leader === undefined) {
+      this.leave();
+      this.#giveBack(turn);
+      return undefined;
+    }
+    this.#lease = turn.lease;
+    this.#load = this.#newLoad(leader, turn.lease?.token, () => this.#letOthersGo(leader, turn));
+    turn.lease?.keep((lease, renewal) => this.#onRenewal(lease, renewal));
+    const end = await this.#load.start();
+    turn.lease?.stop();
+    const loadMs = this.#host.clock.now() - this.#load.startedAt;
+    const followers = this.waiters.size - (this.waiters.has(leader) ? 1 : 0);
+    this.#host.report.loadEnded(this.id, turn.source, end, loadMs, this.#onlyFor === undefined ? followers : 0);
+    return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs));
+  }
+
+  #land(turn: Turn, leader: Waiter, end: LoadEnd, cache: CacheWrite | undefined): Turn | undefined | Promise<Turn | undefined> {
+    if (this.#onlyFor !== undefined) {
+      this.#answers.giveEnd(leader, turn.source, end);
+      return undefined;
+    }
+    if (end.how === 'error' && turn.attempt < ATTEMPTS_MAX && !sharesError(leader, end.error))
+      return this.#tryNext(turn, leader, end.error);
+    const mayStore = this.#host.link === undefined && this.#host.isJoinable(this);
+    this.leave();
+    if (end.how === 'aborted') {
+      this.#giveBack(turn);
+      return undefined;
+    }
+    if (mayStore && cache !== undefined) this.#host.values.write(this.canonical, end, cache);
+    if (end.how === 'value') {
+      this.#answers.giveAll(end.value, leader, turn.source);
+      turn.lease?.settle(end, leader, cache);
+    } else {
+      const better = this.#stored.answerIfError(leader);
+      this.#answers.failAll(end.error);
+      if (better === undefined) turn.lease?.settle(end, leader, cache);
+      else turn.lease?.settleAs(better, undefined);
+    }
+    if (turn.lease === undefined) this.#giveBack(turn);
+    return undefined;
+  }
+
+  /** The error is the leader's alone: the next waiter, here or on another replica, takes over with a load of its own. */
+  async #tryNext(turn: Turn, leader: Waiter, error: unknown): Promise<Turn | undefined> {
+    this.waiters.fail(leader, error);
+    this.#giveBack(turn, true);
+    if (this.waiters.size === 0) return this.#leaveAnswered();
+    if (this.#election === undefined || turn.lease === undefined) return { ...turn, attempt: turn.attempt + 1 };
+    return this.#elect(this.#election);
+  }
+
+  /** The outcome will be private to `leader`: everybody else, here and on other replicas, loads for itself from now on. */
+  #letOthersGo(leader: Waiter, turn: Turn): void {
+    if (this.#onlyFor !== undefined) return;
+    this.#onlyFor = leader;
+    this.leave();
+    for (const waiter of this.waiters.all()) {
+      if (waiter !== leader) this.#loadAlone(waiter);
+    }
+    this.#host.report.unshareable(this.id, 'private');
+    if (turn.lease === undefined) this.#giveBack(turn);
+    else turn.lease.settleAs({ kind: 'unshareable', why: 'private' }, undefined);
+    if (!this.waiters.has(leader)) this.#load?.abort(nobodyWaits());
+  }
+
+  #loadAlone(waiter: Waiter): void {
+    const load = this.#newLoad(waiter, undefined, () => {});
+    this.#solos.set(waiter, load);
+    void load.start().then((end) => {
+      this.#solos.delete(waiter);
+      this.#host.report.loadEnded(this.id, 'bypass', end, this.#host.clock.now() - load.startedAt, 0);
+      this.#answers.giveEnd(waiter, 'bypass', end);
+    });
+  }
+
+  #newLoad(waiter: Waiter, token: number | undefined, onUnshareable: () => void): Load {
+    this.#host.report.loadStarted();
+    return new Load({
+      key: waiter.key,
+      flightId: this.id,
+      fencingToken: token,
+      loader: waiter.loader,
+      loadTimeoutMs: waiter.options.loadTimeoutMs,
+      clock: this.#host.clock,
+      around: (run) => runInside(this, run),
+      onUnshareable,
+    });
+  }
+
+  /** Gives up what this flight holds, or may hold, at the coordinator. */
+  #giveBack(turn: Turn, failed = false): void {
+    if (turn.lease === undefined) this.#election?.releaseUnknown(failed);
+    else turn.lease.release(failed);
+  }
+
+  // ---- The end of a wait, and of the flight -------------------------------------------------------------------------
+
+  #onGaveUp(waiter: Waiter): void {
+    this.#solos.get(waiter)?.abort(nobodyWaits());
+    if (waiter === this.#onlyFor) this.#abortLoad();
+    if (this.waiters.size > 0 || this.#stored.refresher !== undefined) return;
+    if (this.#election?.isOpen === true) {
+      this.leave();
+      this.#election.leave();
+      return;
+    }
+    if (this.#lease === undefined || this.#onlyFor !== undefined) this.#abortLoad();
+    else void this.#lease.renew(); // Others may wait on other replicas: the reply tells.
+  }
+
+  /** The lease is lost, or held; then the reply tells whether anybody on any replica still waits. */
+  #onRenewal(lease: Lease, renewal: Renewal): void {
+    if (renewal.state === 'detached') {
+      this.#host.report.detached(this.id, (renewal.floor ?? 0) >= lease.token ? 'invalidated' : 'lease_lost');
+      this.leave();
+      return;
+    }
+    if (renewal.waiters === 0 && this.waiters.size === 0 && this.#stored.refresher === undefined) this.#abortLoad();
+  }
+
+  #abortLoad(): void {
+    this.leave();
+    this.#load?.abort(nobodyWaits());
+  }
+
+  #end(): void {
+    this.leave();
+    this.#election?.end();
+    this.#host.ended(this);
+  }
+}
+
+function soloTurn(source: Turn['source']): Turn {
+  return { source, lease: undefined, attempt: 1 };
+}
+
+function sharesError(leader: Waiter, error: unknown): boolean {
+  const { shareErrors } = leader.options;
+  if (typeof shareErrors === 'boolean') return shareErrors;
+  try {
+    return shareErrors(error);
+  } catch {
+    return true;
+  }
+}
+
+function nobodyWaits(): DOMException {
+  return new DOMException('nobody waits for this load any more', 'AbortError');
+}

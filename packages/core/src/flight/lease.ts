@@ -1,0 +1,73 @@
+import type { Kept } from '../caching.js';
+import type { Claimant } from '../claimant.js';
+import type { Timer } from '../clock.js';
+import type { CacheWrite, Outcome, Renewal } from '../coordinator.js';
+import type { FlightHost } from '../flight-host.js';
+import type { Waiter } from '../waiters.js';
+import type { Outcomes } from './outcomes.js';
+
+/** Told what a renewal said: held, and whether anybody on any replica waits, or lost. */
+export type OnRenewal = (lease: Lease, renewal: Renewal) => void;
+
+/** A leader's right to load a key, as long as it is kept; it ends by a settle or a release. */
+export class Lease {
+  readonly token: number;
+  readonly #host: FlightHost;
+  readonly #claimant: Claimant;
+  readonly #outcomes: Outcomes;
+  #onRenewal: OnRenewal | undefined;
+  #timer: Timer | undefined;
+
+  constructor(host: FlightHost, claimant: Claimant, outcomes: Outcomes, token: number) {
+    this.#host = host;
+    this.#claimant = claimant;
+    this.#outcomes = outcomes;
+    this.token = token;
+  }
+
+  /** Renews it each third of its time, until it is lost or `stop` is called, and tells what each renewal said. */
+  keep(onRenewal: OnRenewal): void {
+    this.#onRenewal = onRenewal;
+    this.#renewLater();
+  }
+
+  /** Renews it now: the reply also tells whether anybody on any replica waits. Never rejects. */
+  async renew(): Promise<void> {
+    const onRenewal = this.#onRenewal;
+    this.#timer?.cancel();
+    try {
+      const renewal = await this.#claimant.renew(this.token);
+      if (renewal.state === 'detached') this.stop();
+      onRenewal?.(this, renewal);
+    } catch {
+      // Out of reach: the lease may end and another replica may load too. The load here goes on for those who wait here.
+    }
+    this.#renewLater();
+  }
+
+  stop(): void {
+    this.#onRenewal = undefined;
+    this.#timer?.cancel();
+  }
+
+  /** Ends the flight for everybody who waits elsewhere, by the end of the leader's load. */
+  settle(end: Kept['end'], leader: Waiter, cache: CacheWrite | undefined): void {
+    this.settleAs(this.#outcomes.encode(end, leader), cache);
+  }
+
+  settleAs(outcome: Outcome, cache: CacheWrite | undefined): void {
+    this.#host.report.settled(this.#claimant.id, outcome.kind === 'unshareable' ? 0 : outcome.bytes.byteLength);
+    this.#claimant.settle(this.token, outcome, cache);
+  }
+
+  /** Gives it up: a waiter elsewhere leads next. */
+  release(failed: boolean): void {
+    this.#claimant.release(failed);
+  }
+
+  #renewLater(): void {
+    if (this.#onRenewal === undefined) return;
+    this.#timer?.cancel();
+    this.#timer = this.#host.clock.setTimer(() => void this.renew(), this.#claimant.timings.leaseMs / 3);
+  }
+}
