@@ -78,6 +78,7 @@ describe('installed together in an empty project', () => {
           "checkOptions",
           "createCollapser",
           "describe",
+          "isTraceparent",
           "milliseconds",
           "misuse",
           "objectWith",

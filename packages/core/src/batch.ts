@@ -73,6 +73,9 @@ function contextOf<K extends KeyPart, T>(first: BatchItem<K, T>, items: Readonly
     unshareable() {
       for (const { context } of items.values()) context.unshareable();
     },
+    inSpan(traceparent) {
+      for (const { context } of items.values()) context.inSpan(traceparent);
+    },
     settle: (key, value) => item(key).resolve(value),
     fail: (key, error) => item(key).reject(error),
     of: (key) => item(key).context,

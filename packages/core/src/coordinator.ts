@@ -1,5 +1,6 @@
 import type { Clock } from './clock.js';
 import type { Codec } from './codec.js';
+import type { Traceparent } from './traceparent.js';
 
 /**
  * The seam between core and whatever decides who leads: Redis, or the memory hub of `@oneflight/core/testing`.
@@ -163,10 +164,13 @@ export interface Settlement {
   readonly floor: number | undefined;
 }
 
-/** How a flight ended, in the form that travels between processes. */
+/**
+ * How a flight ended, in the form that travels between processes. `trace` names the span in which its load ran; it is
+ * absent where the load is not traced, and nothing but a name: whoever takes an outcome may drop it.
+ */
 export type Outcome =
-  | { readonly kind: 'value'; readonly bytes: Uint8Array }
-  | { readonly kind: 'error'; readonly bytes: Uint8Array }
+  | { readonly kind: 'value'; readonly bytes: Uint8Array; readonly trace?: Traceparent }
+  | { readonly kind: 'error'; readonly bytes: Uint8Array; readonly trace?: Traceparent }
   /**
    * `untravelable`: the value cannot be encoded, each replica loads for itself.
    * `private`: the answer belongs to the caller that led, each waiter loads for itself.

@@ -1,6 +1,7 @@
 import { channel, type Channel } from 'node:diagnostics_channel';
 import type { CoordinatorFailure } from './errors.js';
-import type { CircuitState, FlightId, RejectReason } from './coordinator.js';
+import type { CircuitState, FlightId, Outcome, RejectReason } from './coordinator.js';
+import type { Traceparent } from './traceparent.js';
 import type { Source } from './waiters.js';
 
 /**
@@ -51,6 +52,13 @@ export type CollapserEvent =
       readonly operation: Operation;
       readonly durationMs: number;
       readonly error: CoordinatorFailure | undefined;
+    }
+  /** The outcome of another replica's load came to a flight that waited for it. `trace`: the span of that load, a W3C traceparent. */
+  | {
+      readonly type: 'received';
+      readonly flightId: FlightId;
+      readonly result: Outcome['kind'];
+      readonly trace: Traceparent | undefined;
     }
   /** A message or a stored outcome that could not be used. */
   | { readonly type: 'rejected'; readonly reason: RejectReason | 'unreadable' }

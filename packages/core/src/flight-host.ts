@@ -1,5 +1,5 @@
 import type { ClaimantHost, ClaimantReport } from './claimant.js';
-import type { CoordinatorLink, FlightId, KeyHash } from './coordinator.js';
+import type { CoordinatorLink, FlightId, KeyHash, Outcome } from './coordinator.js';
 import type { CoordinatorError } from './errors.js';
 import type { Flight } from './flight/flight.js';
 import type { LoadEnd } from './load.js';
@@ -42,6 +42,8 @@ export interface FlightReport extends ClaimantReport {
   detached(id: FlightId, why: 'lease_lost' | 'invalidated'): void;
   unshareable(id: FlightId, why: 'untravelable' | 'private'): void;
   settled(id: FlightId, bytes: number): void;
+  /** The outcome of another replica's load came. */
+  received(id: FlightId, outcome: Outcome): void;
   unreadable(): void;
   /** The coordinator answered. */
   reached(): void;

@@ -51,3 +51,4 @@ export type { CallOutcome, FlightResult, Source } from './waiters.js';
 export type { BypassReason, CollapserEvent, EventListener, EventType, Operation, PublishedEvent } from './events.js';
 export { channelName } from './events.js';
 export type { OnceOptions } from './once.js';
+export { isTraceparent, type Traceparent } from './traceparent.js';

@@ -3,11 +3,15 @@ import type { FlightId } from './coordinator.js';
 import { LoadTimeoutError } from './errors.js';
 import type { Key } from './key.js';
 import type { LoadContext, Loader } from './options.js';
+import { isTraceparent, type Traceparent } from './traceparent.js';
 
-/** How a run of the loader ended. `aborted`: nobody wanted it any more, or the collapser closed. */
+/**
+ * How a run of the loader ended. `aborted`: nobody wanted it any more, or the collapser closed. `trace`: the span in which
+ * the loader said that it ran.
+ */
 export type LoadEnd =
-  | { readonly how: 'value'; readonly value: unknown }
-  | { readonly how: 'error'; readonly error: unknown; readonly timedOut: boolean }
+  | { readonly how: 'value'; readonly value: unknown; readonly trace: Traceparent | undefined }
+  | { readonly how: 'error'; readonly error: unknown; readonly timedOut: boolean; readonly trace: Traceparent | undefined }
   | { readonly how: 'aborted' };
 
 export interface LoadRequest {
@@ -35,6 +39,7 @@ export class Load {
   /** Made when the loader asks for its signal: most loaders never do. */
   #controller: AbortController | undefined;
   #aborted: { readonly reason: unknown } | undefined;
+  #trace: Traceparent | undefined;
 
   constructor(request: LoadRequest) {
     this.#request = request;
@@ -65,9 +70,10 @@ export class Load {
 
   async #run(request: LoadRequest): Promise<void> {
     try {
-      this.#finish({ how: 'value', value: await request.around(() => request.loader(this.#context(request))) });
+      const value = await request.around(() => request.loader(this.#context(request)));
+      this.#finish({ how: 'value', value, trace: this.#trace });
     } catch (error) {
-      this.#finish({ how: 'error', error, timedOut: false });
+      this.#finish({ how: 'error', error, timedOut: false, trace: this.#trace });
     }
   }
 
@@ -82,6 +88,9 @@ export class Load {
       },
       unshareable: () => {
         if (this.running) request.onUnshareable();
+      },
+      inSpan: (traceparent) => {
+        if (isTraceparent(traceparent)) this.#trace = traceparent;
       },
     };
   }
@@ -102,7 +111,7 @@ export class Load {
   #timeOut(request: LoadRequest): void {
     const error = new LoadTimeoutError(request.loadTimeoutMs, request.flightId);
     this.#abortSignal(error);
-    this.#finish({ how: 'error', error, timedOut: true });
+    this.#finish({ how: 'error', error, timedOut: true, trace: this.#trace });
   }
 
   #finish(end: LoadEnd): void {

@@ -63,6 +63,7 @@ function loaderOf(key: Key, effect: (context: LoadContext) => unknown): Loader<b
         return context.signal;
       },
       unshareable: () => undefined,
+      inSpan: (traceparent) => context.inSpan(traceparent),
     });
     return true;
   };

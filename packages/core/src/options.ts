@@ -24,6 +24,11 @@ export interface LoadContext {
    * on other replicas, is let go at once and loads for itself. Calling it again, or after the load, does nothing.
    */
   unshareable(): void;
+  /**
+   * Names the span in which the load runs, as a W3C `traceparent`, so that tracing on other replicas can link to it.
+   * `traceCollapser` does it. What is no valid traceparent is ignored: tracing never fails a load.
+   */
+  inSpan(traceparent: string): void;
 }
 
 /** Options of one call. */

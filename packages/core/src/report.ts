@@ -1,9 +1,10 @@
-import type { CircuitState, FlightId, RejectReason } from './coordinator.js';
+import type { CircuitState, FlightId, Outcome, RejectReason } from './coordinator.js';
 import type { CoordinatorError, CoordinatorFailure } from './errors.js';
 import type { BypassReason, Events, Operation } from './events.js';
 import type { FlightReport } from './flight-host.js';
 import type { LoadEnd } from './load.js';
 import { noTotals, type Totals } from './stats.js';
+import { isTraceparent } from './traceparent.js';
 import type { CallOutcome } from './waiters.js';
 
 const TOTAL_OF = { error: 'errors', timeout: 'timeouts', aborted: 'aborts' } as const;
@@ -82,6 +83,13 @@ export class Report implements FlightReport {
 
   settled(flightId: FlightId, bytes: number): void {
     if (this.#events.areHeard('settle')) this.#events.emit({ type: 'settle', flightId, bytes });
+  }
+
+  received(flightId: FlightId, outcome: Outcome): void {
+    if (!this.#events.areHeard('received')) return;
+    // It may come from another version or from an enemy: what is no traceparent is dropped here.
+    const trace = outcome.kind !== 'unshareable' && isTraceparent(outcome.trace) ? outcome.trace : undefined;
+    this.#events.emit({ type: 'received', flightId, result: outcome.kind, trace });
   }
 
   operated(operation: Operation, durationMs: number, error: CoordinatorFailure | undefined): void {

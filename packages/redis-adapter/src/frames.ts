@@ -1,6 +1,6 @@
-import type { FlightId, KeyHash, Outcome } from '@oneflight/core';
+import { type FlightId, isTraceparent, type KeyHash, type Outcome } from '@oneflight/core';
 import { compress, decompress, decompressLater, SYNC_BYTES_MAX } from './compression.js';
-import { decodeFrame, encodeFrame, type Frame, FRAME_OVERHEAD_BYTES_MAX, type FrameKind, rejected, type RejectedFrame } from './frame.js';
+import { decodeFrame, encodeFrame, type Frame, FRAME_OVERHEAD_BYTES_MAX, rejected, type RejectedFrame } from './frame.js';
 import type { ResolvedOptions } from './options.js';
 import { hasKeys, Signer } from './signing.js';
 
@@ -29,37 +29,40 @@ export class Frames {
     if (outcome.kind === 'unshareable') return undefined;
     const { kind, bytes } = outcome;
     if (bytes.byteLength > this.#payloadBytesMax) return undefined;
-    if (bytes.byteLength < this.#compressBytesMin) return this.#close(kind, bytes, undefined, flight);
-    const shorter = compress(bytes);
+    // The frame has room for one that is valid, and for nothing else.
+    const trace = isTraceparent(outcome.trace) ? outcome.trace : undefined;
     const close = (body: Buffer | undefined): SealedFrame =>
-      this.#close(kind, body ?? bytes, body === undefined ? undefined : bytes.byteLength, flight);
+      this.#close({ kind, trace, body: body ?? bytes, rawBytes: body === undefined ? undefined : bytes.byteLength }, flight);
+    if (bytes.byteLength < this.#compressBytesMin) return close(undefined);
+    const shorter = compress(bytes);
     return shorter instanceof Promise ? shorter.then(close) : close(shorter);
   }
 
   /** The frame that says there is nothing to share, and why. */
   sealBare(why: 'untravelable' | 'private', flight: Flight): Buffer {
-    return this.#close(why, NOTHING, undefined, flight).bytes;
+    return this.#close({ kind: why, body: NOTHING, rawBytes: undefined }, flight).bytes;
   }
 
   /** Opens a frame that arrived in a message. What takes long to decompress is refused: it has to be fetched. */
   open(bytes: Buffer, asked: Asked): Outcome | RejectedFrame {
     const frame = this.#check(bytes, asked);
     if (frame.kind === 'rejected') return frame;
-    if (frame.rawBytes === undefined) return outcomeOf(frame.kind, frame.body);
+    if (frame.rawBytes === undefined) return outcomeOf(frame, frame.body);
     if (frame.rawBytes > SYNC_BYTES_MAX) return rejected('too_large');
-    return outcomeOf(frame.kind, decompress(frame.body, frame.rawBytes));
+    return outcomeOf(frame, decompress(frame.body, frame.rawBytes));
   }
 
   /** Opens a frame that was stored. */
   async openStored(bytes: Buffer, asked: Asked): Promise<Outcome | RejectedFrame> {
     const frame = this.#check(bytes, asked);
     if (frame.kind === 'rejected') return frame;
-    if (frame.rawBytes === undefined) return outcomeOf(frame.kind, frame.body);
-    return outcomeOf(frame.kind, await decompressLater(frame.body, frame.rawBytes));
+    if (frame.rawBytes === undefined) return outcomeOf(frame, frame.body);
+    return outcomeOf(frame, await decompressLater(frame.body, frame.rawBytes));
   }
 
-  #close(kind: FrameKind, body: Uint8Array, rawBytes: number | undefined, { key, id, token, livesMs }: Flight): SealedFrame {
-    const frame = encodeFrame({ kind, token, expiresAt: Date.now() + livesMs, key, id, rawBytes, body }, this.#signer !== undefined);
+  #close(content: Content, { key, id, token, livesMs }: Flight): SealedFrame {
+    const { body, rawBytes } = content;
+    const frame = encodeFrame({ ...content, token, expiresAt: Date.now() + livesMs, key, id }, this.#signer !== undefined);
     return {
       bytes: this.#signer === undefined ? frame : Buffer.concat([frame, this.#signer.sign(frame)]),
       bodyBytes: body.byteLength,
@@ -111,7 +114,11 @@ export type FrameOptions = Pick<ResolvedOptions, 'prefix' | 'payloadBytesMax' | 
 const CLOCKS_DIFFER_MS_MAX = 30_000;
 const NOTHING = new Uint8Array(0);
 
-function outcomeOf(kind: FrameKind, bytes: Uint8Array | undefined): Outcome | RejectedFrame {
+/** What is an outcome's own in its frame. */
+type Content = Pick<Frame, 'kind' | 'trace' | 'rawBytes' | 'body'>;
+
+function outcomeOf({ kind, trace }: Frame, bytes: Uint8Array | undefined): Outcome | RejectedFrame {
   if (kind === 'untravelable' || kind === 'private') return { kind: 'unshareable', why: kind };
-  return bytes === undefined ? rejected('malformed') : { kind, bytes };
+  if (bytes === undefined) return rejected('malformed');
+  return trace === undefined ? { kind, bytes } : { kind, bytes, trace };
 }

@@ -204,6 +204,7 @@ export class Election {
   }
 
   #take(outcome: Outcome): Verdict {
+    this.#host.report.received(this.#claimant.id, outcome);
     if (outcome.kind === 'unshareable') return { how: 'unusable', why: outcome.why };
     const end = this.#outcomes.decode(outcome, this.#candidate.waiters.first());
     return end === undefined ? { how: 'unusable', why: 'untravelable' } : { how: 'settled', end };

@@ -1,10 +1,9 @@
-import type { Kept } from '../caching.js';
 import type { Claimant } from '../claimant.js';
 import type { Timer } from '../clock.js';
 import type { CacheWrite, Outcome, Renewal } from '../coordinator.js';
 import type { FlightHost } from '../flight-host.js';
 import type { Waiter } from '../waiters.js';
-import type { Outcomes } from './outcomes.js';
+import type { Landed, Outcomes } from './outcomes.js';
 
 /** Told what a renewal said: held, and whether anybody on any replica waits, or lost. */
 export type OnRenewal = (lease: Lease, renewal: Renewal) => void;
@@ -51,7 +50,7 @@ export class Lease {
   }
 
   /** Ends the flight for everybody who waits elsewhere, by the end of the leader's load. */
-  settle(end: Kept['end'], leader: Waiter, cache: CacheWrite | undefined): void {
+  settle(end: Landed, leader: Waiter, cache: CacheWrite | undefined): void {
     this.settleAs(this.#outcomes.encode(end, leader), cache);
   }
 

@@ -3,7 +3,11 @@ import type { Codec } from '../codec.js';
 import type { CoordinatorLink, FlightId, Outcome, StoredOutcome } from '../coordinator.js';
 import { decodeError, encodeError } from '../error-codec.js';
 import type { FlightReport } from '../flight-host.js';
+import type { LoadEnd } from '../load.js';
 import type { Waiter } from '../waiters.js';
+
+/** The end of a load that has something to tell others. */
+export type Landed = Exclude<LoadEnd, { how: 'aborted' }>;
 
 /** Turns the end of one flight's load into an outcome that travels, and an outcome from elsewhere into an end. */
 export class Outcomes {
@@ -18,11 +22,11 @@ export class Outcomes {
   }
 
   /** What cannot be encoded, or is too large, travels as the news of that. */
-  encode(end: Kept['end'], leader: Waiter): Outcome {
+  encode(end: Landed, leader: Waiter): Outcome {
     const { codec, payloadBytesMax = Number.POSITIVE_INFINITY } = this.#link;
     try {
       const bytes = end.how === 'value' ? this.#codecOf(leader).encode(end.value) : encodeError(end.error, { codec });
-      if (bytes.byteLength <= payloadBytesMax) return { kind: end.how, bytes };
+      if (bytes.byteLength <= payloadBytesMax) return { kind: end.how, bytes, ...(end.trace !== undefined && { trace: end.trace }) };
     } catch {
       // What it says may quote the value.
     }

@@ -1,7 +1,12 @@
 import { context, SpanStatusCode, trace, type Span } from '@opentelemetry/api';
-import type { Loader } from '../options.js';
+import type { BatchLoader } from '../batch.js';
+import type { FlightId } from '../coordinator.js';
+import type { RemoteLoadError } from '../errors.js';
+import type { KeyPart } from '../key.js';
+import type { LoadContext, Loader } from '../options.js';
 import type { FlightResult } from '../waiters.js';
 import type { FlightTraces } from './flight-traces.js';
+import { traceparentOf } from './span-name.js';
 
 /** The span of one call, and what it says about how the call ended. Attributes carry no key, no value, no error message. */
 export class CallSpan {
@@ -17,15 +22,27 @@ export class CallSpan {
   /** The loader, to be run inside this span if it is this caller's that runs. */
   around<T>(loader: Loader<T>): Loader<T> {
     if (typeof loader !== 'function') return loader;
-    return async (loadContext) => {
-      this.#traces.led(loadContext.flightId, this.#span.spanContext());
-      return this.lead(() => loader(loadContext));
-    };
+    return async (loadContext) => this.#lead([loadContext], () => loader(loadContext));
   }
 
-  /** Runs a load inside this span. */
-  async lead<R>(load: () => R | PromiseLike<R>): Promise<R> {
+  /** The batch loader, to be run inside this span for the keys that are loaded here. */
+  aroundBatch<K extends KeyPart, T>(load: BatchLoader<K, T>): BatchLoader<K, T> {
+    if (typeof load !== 'function') return load;
+    return (keys, batch) =>
+      this.#lead(
+        keys.map((key) => batch.of(key)),
+        () => load(keys, batch),
+      );
+  }
+
+  /** Runs a load inside this span, which those that follow one of its flights then link to. */
+  async #lead<R>(flights: readonly LoadContext[], load: () => R | PromiseLike<R>): Promise<R> {
+    const traceparent = traceparentOf(this.#span.spanContext());
     this.#led = true;
+    for (const flight of flights) {
+      this.#traces.led(flight.flightId, this.#span.spanContext());
+      if (traceparent !== undefined) flight.inSpan(traceparent);
+    }
     try {
       return await context.with(trace.setSpan(context.active(), this.#span), load);
     } catch (error) {
@@ -43,7 +60,7 @@ export class CallSpan {
       case 'local':
         return this.#followed(flightId);
       case 'remote':
-        return this.#tell('follower', { 'collapse.scope': 'remote', 'collapse.leader_flight_id': this.#traces.remoteLeaderOf(flightId) });
+        return this.#followRemote(flightId, 'remote');
       case 'degraded':
       case 'bypass':
         return this.#tell('solo', { 'collapse.followers': this.#traces.leaderOf(flightId)?.followers });
@@ -69,7 +86,7 @@ export class CallSpan {
     const leader = this.#traces.leaderOfFailure(error);
     if (this.#led) this.#tell('leader', {});
     else if (leader !== undefined) this.#follow(leader);
-    else if (isRemote(error)) this.#tell('follower', { 'collapse.scope': 'remote' });
+    else if (isRemote(error)) this.#followRemote(error.flightId, 'remote');
   }
 
   end(): void {
@@ -79,7 +96,14 @@ export class CallSpan {
   #followed(flightId: string): void {
     const leader = this.#traces.leaderOf(flightId);
     if (leader !== undefined) this.#follow(leader.span);
-    else this.#tell('follower', { 'collapse.scope': 'local', 'collapse.leader_flight_id': this.#traces.remoteLeaderOf(flightId) });
+    else this.#followRemote(flightId, 'local');
+  }
+
+  /** The load ran on another replica: its span is known where that replica traces too. */
+  #followRemote(flightId: FlightId | undefined, scope: 'local' | 'remote'): void {
+    const leader = flightId === undefined ? undefined : this.#traces.remoteLeaderOf(flightId);
+    if (leader?.span !== undefined) this.#span.addLink({ context: leader.span });
+    this.#tell('follower', { 'collapse.scope': scope, 'collapse.leader_flight_id': leader?.flightId });
   }
 
   #follow(leader: ReturnType<Span['spanContext']>): void {
@@ -100,6 +124,7 @@ function errorType(error: unknown): string {
   return error instanceof Error ? error.name : 'object';
 }
 
-function isRemote(error: unknown): boolean {
-  return typeof error === 'object' && error !== null && 'remote' in error && error.remote === true;
+/** By its fields, because the package may be there twice. */
+function isRemote(error: unknown): error is Pick<RemoteLoadError, 'remote' | 'flightId'> {
+  return typeof error === 'object' && error !== null && 'remote' in error && error.remote === true && 'flightId' in error;
 }

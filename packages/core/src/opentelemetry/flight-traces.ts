@@ -1,6 +1,7 @@
 import type { SpanContext } from '@opentelemetry/api';
 import type { Collapser } from '../collapser.js';
 import type { FlightId } from '../coordinator.js';
+import { spanOf } from './span-name.js';
 
 /**
  * Flights that have ended are remembered until this many more have: their followers look them up a few microtasks later,
@@ -15,19 +16,26 @@ export interface LeaderTrace {
   readonly followers: number | undefined;
 }
 
+/** The leader on another replica, as far as it is known: its flight from the claim, its span from the outcome. */
+export interface RemoteLeader {
+  readonly flightId?: FlightId;
+  readonly span?: SpanContext;
+}
+
 /** Knows which span led a flight, for those that followed it in this process, and which flight a follower waited for. */
 export class FlightTraces {
   readonly #loading = new Map<FlightId, LeaderTrace>();
   readonly #ended = new Map<FlightId, LeaderTrace>();
-  readonly #remoteLeaders = new Map<FlightId, FlightId>();
+  readonly #remoteLeaders = new Map<FlightId, RemoteLeader>();
   readonly #failures = new WeakMap<object, SpanContext>();
 
   constructor(collapser: Collapser) {
     collapser.listen((event) => {
       if (event.type === 'load') this.#loadEnded(event.flightId, event.followers);
       if (event.type === 'election' && event.result === 'lost' && event.leaderId !== undefined) {
-        remember(this.#remoteLeaders, event.flightId, event.leaderId);
+        this.#learn(event.flightId, { flightId: event.leaderId });
       }
+      if (event.type === 'received' && event.trace !== undefined) this.#learn(event.flightId, { span: spanOf(event.trace) });
     });
   }
 
@@ -49,9 +57,13 @@ export class FlightTraces {
     return typeof error === 'object' && error !== null ? this.#failures.get(error) : undefined;
   }
 
-  /** The flight on another replica that this one waited for. */
-  remoteLeaderOf(flightId: FlightId): FlightId | undefined {
+  /** The leader on another replica whose outcome this flight waited for. */
+  remoteLeaderOf(flightId: FlightId): RemoteLeader | undefined {
     return this.#remoteLeaders.get(flightId);
+  }
+
+  #learn(flightId: FlightId, facts: RemoteLeader): void {
+    remember(this.#remoteLeaders, flightId, { ...this.#remoteLeaders.get(flightId), ...facts });
   }
 
   #loadEnded(flightId: FlightId, followers: number): void {

@@ -62,8 +62,7 @@ export class TracedCalls {
 
   #runMany<K extends KeyPart, T>(keys: readonly K[], load: BatchLoader<K, T>, options: RunManyOptions<K, T>): Promise<Map<K, T>> {
     return this.#spanned(options?.signal, async (span) => {
-      const traced: BatchLoader<K, T> = typeof load === 'function' ? (part, context) => span.lead(() => load(part, context)) : load;
-      const values = await this.#collapser.runMany(keys, traced, options);
+      const values = await this.#collapser.runMany(keys, span.aroundBatch(load), options);
       span.ended('many');
       return values;
     });

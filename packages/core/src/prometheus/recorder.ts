@@ -6,6 +6,9 @@ import type { MetricSet } from './metric-set.js';
 
 type Event<T extends CollapserEvent['type']> = Extract<CollapserEvent, { type: T }>;
 
+/** What gauges show: something has changed, and stays so until the next one. */
+type StateEvent = Event<'hearing' | 'circuit' | 'degraded'>;
+
 /** Adds what one collapser tells to the metrics. */
 export class Recorder {
   readonly #set: MetricSet;
@@ -24,6 +27,7 @@ export class Recorder {
 
   record(event: CollapserEvent): void {
     const namespace = this.#namespace;
+    if (isState(event)) return this.#state(event);
     switch (event.type) {
       case 'call':
         return this.#call(event);
@@ -49,6 +53,13 @@ export class Recorder {
         return this.#metrics.lost.inc({ namespace, operation: event.what });
       case 'rejected':
         return this.#metrics.rejected.inc({ namespace, reason: event.reason });
+      case 'received':
+        return; // It is counted by the calls that it answers.
+    }
+  }
+
+  #state(event: StateEvent): void {
+    switch (event.type) {
       case 'hearing':
         return this.#set.note(this.#collapser, { listening: event.listening });
       case 'circuit':
@@ -89,4 +100,8 @@ export class Recorder {
     this.#metrics.operationDuration.observe({ namespace, operation }, durationMs / 1_000);
     if (error !== undefined) this.#metrics.operationErrors.inc({ namespace, operation, error });
   }
+}
+
+function isState(event: CollapserEvent): event is StateEvent {
+  return event.type === 'hearing' || event.type === 'circuit' || event.type === 'degraded';
 }

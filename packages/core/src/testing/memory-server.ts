@@ -63,7 +63,7 @@ export class MemoryServer {
 
 /** Bytes that crossed a process are the receiver's own: no replica may see another's mutation of them. */
 export function copyOutcome(outcome: Outcome): Outcome {
-  return outcome.kind === 'unshareable' ? outcome : { kind: outcome.kind, bytes: Uint8Array.from(outcome.bytes) };
+  return outcome.kind === 'unshareable' ? outcome : { ...outcome, bytes: Uint8Array.from(outcome.bytes) };
 }
 
 /** An operation that the server executed. A request that the network delivered twice is there twice. */

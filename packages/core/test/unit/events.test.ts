@@ -26,7 +26,7 @@ describe('events', () => {
     await Promise.all(calls);
     const told = (replica: number): string[] => heard.filter(([index]) => index === replica).map(([, event]) => summary(event));
     expect(told(0)).toEqual(['operation claim', 'election won', 'load ok 1', 'call leader', 'call local', 'settle', 'operation settle']);
-    expect(told(1)).toEqual(['operation claim', 'election lost', 'call remote', 'call local']);
+    expect(told(1)).toEqual(['operation claim', 'election lost', 'received value', 'call remote', 'call local']);
     expect(JSON.stringify(heard)).not.toContain('secret');
     await closeAll();
   });
@@ -115,6 +115,8 @@ function summary(event: CollapserEvent): string {
       return `load ${event.result} ${event.followers}`;
     case 'election':
       return `election ${event.result}`;
+    case 'received':
+      return `received ${event.result}`;
     case 'operation':
       return `operation ${event.operation}`;
     case 'bypass':

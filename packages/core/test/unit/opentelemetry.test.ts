@@ -2,7 +2,7 @@ import { context, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace } from '@opentel
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor, type ReadableSpan } from '@opentelemetry/sdk-trace-base';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createCollapser } from '../../src/index.js';
+import { createCollapser, type LoadContext } from '../../src/index.js';
 import { traceCollapser } from '../../src/opentelemetry/index.js';
 import { cluster, type Cluster } from '../support/cluster.js';
 import { manualLoader } from '../support/loads.js';
@@ -66,23 +66,96 @@ describe('traceCollapser', () => {
     expect(call?.parentSpanContext?.spanId).toBe(caller.spanContext().spanId);
   });
 
-  it('names the flight on another replica that was waited for', async () => {
-    const made = (current = cluster(2));
-    const [first, second] = made.replicas.map((replica) => traceCollapser(replica, { tracerProvider }));
+  it('links all who wait on another replica to the span of the leader, and names its flight', async () => {
+    const { made, first, second } = pair();
     const load = manualLoader();
-    const calls = [first?.run('k', load)];
+    const calls = [first.run('secret key', load)];
     await made.settleDown();
-    calls.push(second?.run('k', load));
+    calls.push(second.run('secret key', load), second.run('secret key', load));
+    await made.settleDown();
+    load.runs[0]?.end('secret value');
+    await made.settleDown();
+    await Promise.all(calls);
+    const { led, followed } = roles();
+    expect(followed.map(({ attributes }) => [attributes['collapse.scope'], attributes['collapse.outcome']])).toEqual([
+      ['remote', 'remote'],
+      ['local', 'local'],
+    ]);
+    for (const follower of followed) {
+      expect(follower.attributes['collapse.leader_flight_id']).toBe(led?.attributes['collapse.flight_id']);
+      expect(follower.links.map((link) => link.context)).toEqual([remoteNameOf(led)]);
+      expect(follower.parentSpanContext).toBeUndefined();
+    }
+    expect(JSON.stringify(exporter.getFinishedSpans().map(facts))).not.toContain('secret');
+  });
+
+  it('links who gets the error of a load on another replica to the span of that load', async () => {
+    const { made, first, second } = pair();
+    const load = manualLoader();
+    const calls = [first.run('k', load)];
+    await made.settleDown();
+    calls.push(second.run('k', load));
+    await made.settleDown();
+    load.runs[0]?.fail(new Error('secret'));
+    const settled = Promise.allSettled(calls);
+    await made.settleDown();
+    await settled;
+    const { led, followed } = roles();
+    expect(followed[0]?.attributes).toMatchObject({ 'collapse.scope': 'remote', 'collapse.outcome': 'error' });
+    expect(followed[0]?.links.map((link) => link.context)).toEqual([remoteNameOf(led)]);
+  });
+
+  it('links to the load of a batch on another replica, and of this one', async () => {
+    const { made, first, second } = pair();
+    const batch = manualLoader<ReadonlyMap<number, string>>();
+    const calls: Promise<unknown>[] = [first.runMany([1, 2], () => batch({} as LoadContext), { key: (id) => ['seat', id] })];
+    await made.settleDown();
+    calls.push(
+      first.run(['seat', 2], () => 'not run'),
+      second.run(['seat', 2], () => 'not run'),
+    );
+    await made.settleDown();
+    batch.runs[0]?.end(new Map([1, 2].map((id) => [id, 'free'])));
+    await made.settleDown();
+    await Promise.all(calls);
+    const { led, followed } = roles();
+    expect(led?.attributes['collapse.outcome']).toBe('many');
+    expect(followed.map(({ links }) => links.map((link) => link.context.spanId))).toEqual(Array(2).fill([led?.spanContext().spanId]));
+  });
+
+  it('adds no link where the leader is not traced, or where what came is no traceparent', async () => {
+    for (const trace of [undefined, 'secret', `00-${'0'.repeat(32)}-00f067aa0ba902b7-01`]) {
+      const { made, second } = pair();
+      const untraced = made.replicas[0]?.run('k', (loadContext) => {
+        if (trace !== undefined) loadContext.inSpan(trace);
+        return load(loadContext);
+      });
+      const load = manualLoader();
+      await made.settleDown();
+      const call = second.run('k', load);
+      await made.settleDown();
+      load.runs[0]?.end('v');
+      await made.settleDown();
+      await Promise.all([untraced, call]);
+      expect(roles().followed.map(({ links }) => links)).toEqual([[]]);
+      await made.closeAll();
+      exporter.reset();
+    }
+  });
+
+  it('names no span to other replicas while no SDK is there to record one', async () => {
+    const made = (current = cluster(2));
+    const received: unknown[] = [];
+    made.replicas[1]?.listen((event) => event.type === 'received' && received.push(event.trace));
+    const load = manualLoader();
+    const calls = [made.replicas[0] && traceCollapser(made.replicas[0]).run('k', load)];
+    await made.settleDown();
+    calls.push(made.replicas[1]?.run('k', load));
     await made.settleDown();
     load.runs[0]?.end('v');
     await made.settleDown();
     await Promise.all(calls);
-    const spans = exporter.getFinishedSpans();
-    const led = spans.find((span) => span.attributes['collapse.role'] === 'leader');
-    const followed = spans.find((span) => span.attributes['collapse.role'] === 'follower');
-    expect(followed?.attributes).toMatchObject({ 'collapse.scope': 'remote', 'collapse.outcome': 'remote' });
-    expect(followed?.attributes['collapse.leader_flight_id']).toBe(led?.attributes['collapse.flight_id']);
-    expect(followed?.attributes['collapse.leader_flight_id']).toEqual(expect.any(String));
+    expect(received).toEqual([undefined]);
   });
 
   it('says what kind of error a call ended with, never what it said, and links who shared it to the leader', async () => {
@@ -177,6 +250,26 @@ describe('traceCollapser', () => {
     expect(followers.filter((span) => span.links.length === 1)).toHaveLength(3_000);
   });
 });
+
+/** Two replicas over one memory hub, both traced. */
+function pair() {
+  const made = (current = cluster(2));
+  const [first, second] = made.replicas.map((replica) => traceCollapser(replica, { tracerProvider }));
+  if (first === undefined || second === undefined) throw new Error('expected two replicas');
+  return { made, first, second };
+}
+
+function roles(): { readonly led: ReadableSpan | undefined; readonly followed: readonly ReadableSpan[] } {
+  const spans = exporter.getFinishedSpans();
+  const of = (role: string) => spans.filter((span) => span.attributes['collapse.role'] === role);
+  return { led: of('leader')[0], followed: of('follower') };
+}
+
+/** A span as another process names it. */
+function remoteNameOf(span: ReadableSpan | undefined): unknown {
+  const { traceId, spanId, traceFlags } = span?.spanContext() ?? {};
+  return { traceId, spanId, traceFlags, isRemote: true };
+}
 
 function facts({ name, attributes, events, status, links }: ReadableSpan): unknown {
   return { name, attributes, events, status, links };

@@ -99,6 +99,11 @@ export class ReplicaProcess {
     return this.#ask('stats', {});
   }
 
+  /** The spans that this process has exported. */
+  spans(): Promise<SpanReport[]> {
+    return this.#ask('spans', {});
+  }
+
   /** Closes the collapser; resolves with the exit code once the process has ended by itself. */
   async close(): Promise<number | null> {
     const exited = once(this.child, 'exit');
@@ -133,6 +138,19 @@ export interface FleetConfig {
   readonly controlUrl?: string;
   readonly options?: object;
   readonly name?: string;
+  /** Whether each call gets a span. */
+  readonly isTraced?: boolean;
+}
+
+/** A span as its process exported it. */
+export interface SpanReport {
+  readonly name: string;
+  readonly traceId: string;
+  readonly spanId: string;
+  readonly traceFlags: number;
+  readonly attributes: Readonly<Record<string, unknown>>;
+  readonly links: readonly { readonly context: { readonly traceId: string; readonly spanId: string; readonly isRemote?: boolean } }[];
+  readonly parentSpanContext?: unknown;
 }
 
 export interface BurstRequest {

@@ -7,11 +7,22 @@ import { redisCoordinator } from '@oneflight/redis-adapter';
 import { Redis } from 'ioredis';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const { url, controlUrl = url, options = {}, name = 'fleet' } = JSON.parse(process.argv[2]);
+const { url, controlUrl = url, options = {}, name = 'fleet', isTraced = false } = JSON.parse(process.argv[2]);
 const redis = new Redis(url, { lazyConnect: true });
 redis.on('error', () => undefined);
 const control = new Redis(controlUrl);
-const collapser = createCollapser({ name, coordinator: redisCoordinator({ redis, ...options }) });
+const untraced = createCollapser({ name, coordinator: redisCoordinator({ redis, ...options }) });
+const { collapser, endedSpans } = isTraced ? await traced(untraced) : { collapser: untraced, endedSpans: () => [] };
+
+async function traced(plain) {
+  const [{ traceCollapser }, { BasicTracerProvider, InMemorySpanExporter, SimpleSpanProcessor }] = await Promise.all([
+    import('@oneflight/core/opentelemetry'),
+    import('@opentelemetry/sdk-trace-base'),
+  ]);
+  const exporter = new InMemorySpanExporter();
+  const tracerProvider = new BasicTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] });
+  return { collapser: traceCollapser(plain, { tracerProvider }), endedSpans: () => exporter.getFinishedSpans() };
+}
 
 /** What the collapser said, counted by type and result; `followsItself` counts flights that wait for a flight of this process. */
 const events = { followsItself: 0 };
@@ -116,6 +127,12 @@ const commands = {
     return now();
   },
   stats: async () => collapser.stats(),
+  /** The spans that have ended, with all that an exporter would send of them. */
+  spans: async () =>
+    endedSpans().map((span) => {
+      const { name, attributes, links, events, status, parentSpanContext } = span;
+      return { name, attributes, links, events, status, parentSpanContext, ...span.spanContext() };
+    }),
   /** Closes everything and lets the process exit by itself. */
   async close() {
     await collapser.close();

@@ -12,6 +12,10 @@ const FRAME: Frame = {
   body: Buffer.from([0, 10, 255]),
 };
 
+const hex = (length: number) =>
+  fc.uint8Array({ minLength: length / 2, maxLength: length / 2 }).map((bytes) => Buffer.from(bytes).toString('hex'));
+const traceparent = fc.tuple(hex(32), hex(16), hex(2)).map((parts) => `00-${parts.join('-')}`);
+
 test('a frame comes out as it went in', () => {
   const text = fc.string({ maxLength: 255, unit: fc.integer({ min: 32, max: 126 }).map((code) => String.fromCharCode(code)) });
   const frame = fc.record({
@@ -21,6 +25,7 @@ test('a frame comes out as it went in', () => {
     key: text,
     id: text,
     rawBytes: fc.option(fc.nat({ max: 2 ** 32 - 1 }), { nil: undefined }),
+    trace: fc.option(traceparent, { nil: undefined }),
     body: fc.uint8Array({ maxLength: 100 }),
   });
   fc.assert(
@@ -42,6 +47,14 @@ test.each(['untravelable', 'private'] as const)('a frame that is %s has no body'
   expect(decodeFrame(Buffer.concat([bare, Buffer.from([0])]))).toEqual({ kind: 'rejected', reason: 'malformed' });
 });
 
+test('the span of a load takes 25 bytes, and a frame without one is what it was before there were spans', () => {
+  const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  const without = encodeFrame(FRAME, false);
+  expect(without.toString('hex')).toBe('020100060a24181e4001018bcfe56800016b07696e626f782331000aff');
+  expect(encodeFrame({ ...FRAME, trace }, false).length - without.length).toBe(25);
+  expect(encodeFrame({ ...FRAME, trace: undefined }, false)).toEqual(without);
+});
+
 test.each([
   ['nothing', Buffer.alloc(0), 'malformed'],
   ['a version alone', Buffer.from([2]), 'malformed'],
@@ -58,8 +71,11 @@ test.each([
 
 test('a frame that is cut anywhere in its head is rejected', () => {
   const whole = encodeFrame(FRAME, false);
-  for (let length = 0; length < whole.length - FRAME.body.length; length++) {
-    expect(decodeFrame(whole.subarray(0, length))).toEqual({ kind: 'rejected', reason: 'malformed' });
+  const traced = encodeFrame({ ...FRAME, trace: '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01' }, false);
+  for (const frame of [whole, traced]) {
+    for (let length = 0; length < frame.length - FRAME.body.length; length++) {
+      expect(decodeFrame(frame.subarray(0, length))).toEqual({ kind: 'rejected', reason: 'malformed' });
+    }
   }
 });
 

@@ -15,7 +15,8 @@ const OPTIONS: FrameOptions = {
 };
 const FLIGHT = { key: 'k', id: 'inbox#1', token: 1_700_000_000_000_001, livesMs: 10_000 };
 const ASKED = { key: 'k', token: FLIGHT.token, min: 0 };
-const HELLO: Outcome = { kind: 'value', bytes: Buffer.from('hello') };
+const HELLO = { kind: 'value', bytes: Buffer.from('hello') } as const;
+const TRACE = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
 const ROWS = Buffer.from(JSON.stringify(Array.from({ length: 8_000 }, (_, id) => ({ id, status: 'free', price: id % 90 }))));
 
 const plain = frames();
@@ -27,6 +28,8 @@ test.each<[string, Outcome]>([
   ['a value', HELLO],
   ['an empty value', { kind: 'value', bytes: Buffer.alloc(0) }],
   ['an error', { kind: 'error', bytes: Buffer.from('boom') }],
+  ['a traced value', { ...HELLO, trace: TRACE }],
+  ['a traced error', { kind: 'error', bytes: Buffer.from('boom'), trace: TRACE }],
 ])('%s comes out as it went in, signed or not', async (_, outcome) => {
   for (const side of [plain, signed]) {
     const { bytes } = await seal(side, outcome);
@@ -92,10 +95,16 @@ test('a signed frame is refused once it has expired, with 30 s for clocks that d
   expect(signed.open(bytes, ASKED)).toEqual({ kind: 'rejected', reason: 'stale_token' });
 });
 
+test('what is no traceparent is left out of a frame', async () => {
+  for (const trace of ['', 'secret', TRACE.toUpperCase(), `${TRACE}-secret`, `00-${'0'.repeat(32)}-00f067aa0ba902b7-01`]) {
+    expect(plain.open((await seal(plain, { ...HELLO, trace })).bytes, ASKED)).toStrictEqual(HELLO);
+  }
+});
+
 test('a signed frame that was changed anywhere is never accepted', async () => {
   for (const options of [{}, { compressBytesMin: 0 }]) {
     const side = frames({ secretKeys: keys('correct horse battery'), ...options });
-    const { bytes } = await seal(side, { kind: 'value', bytes: Buffer.alloc(200, 'a') });
+    const { bytes } = await seal(side, { kind: 'value', bytes: Buffer.alloc(200, 'a'), trace: TRACE });
     fc.assert(
       fc.property(fc.nat({ max: bytes.length - 1 }), fc.integer({ min: 1, max: 255 }), (at, flip) => {
         const forged = Buffer.from(bytes);
@@ -128,12 +137,17 @@ test('whatever arrives without the secret, nothing is thrown and nothing is acce
 
 test('what compresses well travels compressed, and comes out as it went in on replicas that do not compress', async () => {
   for (const bytes of [ROWS.subarray(0, 5_000), ROWS]) {
-    const { bytes: frame, bodyBytes, opensAtOnce } = await seal(frames({ compressBytesMin: 1_024 }), { kind: 'value', bytes });
+    const {
+      bytes: frame,
+      bodyBytes,
+      opensAtOnce,
+    } = await seal(frames({ compressBytesMin: 1_024 }), { kind: 'value', bytes, trace: TRACE });
     expect(frame.length).toBeLessThan(bytes.length / 3);
     expect(bodyBytes).toBeLessThan(frame.length);
     expect(opensAtOnce).toBe(bytes.length <= 262_144);
     const opened = await plain.openStored(frame, ASKED);
     if (opened.kind !== 'value') throw new Error(opened.kind);
+    expect(opened.trace).toBe(TRACE);
     expect(Buffer.from(opened.bytes).equals(bytes)).toBe(true);
   }
 });

@@ -29,6 +29,16 @@ export const outcomes = {
       }
     },
   },
+  'the span that an outcome names arrives with it, by message and by claim, and where it names none there is none': {
+    async body(stage) {
+      const trace = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+      for (const kind of ['value', 'error'] as const) {
+        const bytes = Buffer.from('seats');
+        stage.expect(await spansNamed(stage, { kind, bytes, trace })).toEqual([trace, trace]);
+        stage.expect(await spansNamed(stage, { kind, bytes })).toEqual([undefined, undefined]);
+      }
+    },
+  },
   'unshareable outcomes reach followers, by message and by claim, and say why': {
     async body(stage) {
       for (const why of ['untravelable', 'private'] as const) await travels(stage, { kind: 'unshareable', why });
@@ -109,6 +119,17 @@ export const outcomes = {
     },
   },
 } satisfies Record<string, Clause>;
+
+/** The spans that an outcome names when it came to a follower: by message, then by claim. */
+async function spansNamed(stage: Stage, outcome: Outcome): Promise<(string | undefined)[]> {
+  const { a, b } = await stage.actors('a', 'b');
+  const { fencingToken } = await a.leads();
+  const { min } = await b.follows();
+  await a.settle(fencingToken, outcome);
+  await stage.until(() => b.outcomes().length > 0, 'the outcome to reach the follower');
+  const arrived = [b.outcomes()[0]?.outcome, (await b.fetches({ min })).outcome];
+  return arrived.map((one) => (one === undefined || one.kind === 'unshareable' ? undefined : one.trace));
+}
 
 /** Takes an outcome both ways to a follower: by message if it is small enough, and by claim. */
 async function travels(stage: Stage, outcome: Outcome): Promise<void> {
