@@ -1,5 +1,6 @@
 import { CoordinatorError } from '@oneflight/core';
-import type { Breaker } from './breaker.js';
+import type { Redis } from 'ioredis';
+import { type Circuits, nameOf } from './circuits.js';
 import { type Client, isCluster } from './clients.js';
 import { type Connection, ignore } from './connection.js';
 import { type Argument, dispatch, onEachServer, type Sending } from './dispatch.js';
@@ -11,13 +12,13 @@ import { isScriptMissing, toCoordinatorError } from './failures.js';
  */
 export class Commands {
   readonly #connection: Connection<Client>;
-  readonly #breaker: Breaker;
+  readonly #circuits: Circuits;
   #batch: Sending[] = [];
 
   /** The scripts are loaded at each connect, so that the first claim is as fast as the others. */
-  constructor(connection: Connection<Client>, scripts: readonly { readonly lua: string }[], breaker: Breaker) {
+  constructor(connection: Connection<Client>, scripts: readonly { readonly lua: string }[], circuits: Circuits) {
     this.#connection = connection;
-    this.#breaker = breaker;
+    this.#circuits = circuits;
     onEachServer(connection.redis, (server) => {
       const pipeline = server.pipeline();
       for (const { lua } of scripts) pipeline.script('LOAD', lua);
@@ -53,18 +54,20 @@ export class Commands {
   async call(name: string, args: readonly Argument[], key: string, guarded = true): Promise<unknown> {
     const ready = (): Promise<void> => this.#mayPass();
     const send = (): Promise<unknown> => this.#enqueue(name, args, key);
-    return await (guarded ? this.#breaker.run(ready, send) : ready().then(send));
+    return await (guarded ? this.#circuits.of(key).run(ready, send) : ready().then(send));
   }
 
   /** Sends one command to every server and gives all replies: on Cluster each of them knows its own subscribers only. */
   async callEach(name: string, args: readonly Argument[]): Promise<readonly unknown[]> {
     const { redis } = this.#connection;
     if (!isCluster(redis)) return [await this.call(name, args, '')];
-    const askAll = (): Promise<unknown[]> => Promise.all(redis.nodes('all').map((node) => node.callBuffer(name, [...args])));
-    return await this.#breaker.run(
-      () => this.#mayPass(),
-      () => askAll().catch((error: unknown) => Promise.reject(toCoordinatorError(error))),
-    );
+    await this.#mayPass();
+    const ask = (node: Redis): Promise<unknown> =>
+      this.#circuits.ofMaster(redis, nameOf(node)).run(
+        () => Promise.resolve(),
+        () => node.callBuffer(name, [...args]).catch((error: unknown) => Promise.reject(toCoordinatorError(error))),
+      );
+    return await Promise.all(redis.nodes('all').map(ask));
   }
 
   #enqueue(name: string, args: readonly Argument[], key: string): Promise<unknown> {

@@ -60,7 +60,7 @@ export class RedisLink implements CoordinatorLink {
     this.#names = names;
     this.#broadcast = names.broadcast(replica.namespace);
     this.#onClose = onClose;
-    this.#unlisten = session.breaker.listen((state) => replica.receive({ kind: 'circuit', state }));
+    this.#unlisten = session.circuits.listen((state) => replica.receive({ kind: 'circuit', state }));
     this.#replica = replica;
     this.#frames = new Frames(options);
     this.#early = this.#frames.areSigned ? new EarlyOutcomes((message) => replica.receive(message)) : undefined;

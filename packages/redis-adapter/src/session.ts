@@ -1,6 +1,5 @@
-import type { Socket } from 'node:net';
 import type { Redis } from 'ioredis';
-import { Breaker } from './breaker.js';
+import { Circuits } from './circuits.js';
 import { type Client, commandingClient, CONNECT_TIMEOUT_MS, isCluster, listeningClient } from './clients.js';
 import { Commands } from './commands.js';
 import { Connection } from './connection.js';
@@ -12,7 +11,7 @@ import { Subscriber } from './subscriber.js';
 
 /** The two connections of a coordinator: one for commands, one for messages, so that neither holds the other up. */
 export class Session {
-  readonly breaker: Breaker;
+  readonly circuits: Circuits;
   readonly commands: Commands;
   readonly subscriber: Subscriber;
   /** On Cluster a script sees the subscribers of its own node only, and every message goes to every node. */
@@ -32,13 +31,8 @@ export class Session {
       ] as const;
     });
     this.isCluster = isCluster(commanding.redis);
-    this.breaker = new Breaker(breaker, {
-      silenceMs: commandTimeoutMs,
-      ping: () => commanding.gate.pass().then(() => commanding.redis.ping()),
-      bytesRead: () => bytesRead(commanding.redis),
-    });
-    commanding.redis.on('ready', () => this.breaker.probeSoon());
-    this.commands = new Commands(commanding, scripts, this.breaker);
+    this.circuits = new Circuits(commanding, breaker, commandTimeoutMs);
+    this.commands = new Commands(commanding, scripts, this.circuits);
     this.subscriber = new Subscriber(listening, patience);
     this.#connections = [commanding, listening];
   }
@@ -65,26 +59,20 @@ export class Session {
    */
   async hears(subscription: Gate): Promise<void> {
     if (subscription.isOpen) return;
-    this.breaker.refuseUnlessClosed();
+    this.circuits.whole.refuseUnlessClosed();
     try {
       await subscription.pass();
     } catch (error) {
-      if (!this.#connections[0].gate.isOpen) this.breaker.failed();
+      if (!this.#connections[0].gate.isOpen) this.circuits.whole.failed();
       throw error;
     }
   }
 
   async close(): Promise<void> {
-    this.breaker.close();
+    this.circuits.close();
     this.subscriber.close();
     await Promise.all(this.#connections.map((connection) => connection.close()));
   }
-}
-
-function bytesRead(client: Client): number {
-  const servers = isCluster(client) ? client.nodes('all') : [client];
-  // There is no stream before the first attempt to connect.
-  return servers.reduce((sum, server) => sum + ((server.stream as Socket | undefined)?.bytesRead ?? 0), 0);
 }
 
 /** Those of a single server. */
