@@ -15,7 +15,7 @@ export type BatchLoader<K extends KeyPart, T> = (
 
 /**
  * What a batch loader is told about its run. `key` is all its keys, `flightId` the first key's, `signal` aborts when nobody
- * waits for any of its keys any more, and there is a `fencingToken` for each key: ask `of(key)`.
+ * waits for any of its keys any more, `keep` is for all of them; a `fencingToken` and `previous` are of one key: ask `of(key)`.
  */
 export interface BatchContext<K extends KeyPart, T> extends LoadContext {
   /** Answers everybody who waits for this key, now. @throws TypeError for a key that is not of this batch. */
@@ -75,6 +75,11 @@ function contextOf<K extends KeyPart, T>(first: BatchItem<K, T>, items: Readonly
     },
     inSpan(traceparent) {
       for (const { context } of items.values()) context.inSpan(traceparent);
+    },
+    previous: undefined,
+    isRefresh: false,
+    keep(lifetimes) {
+      for (const { context } of items.values()) context.keep(lifetimes);
     },
     settle: (key, value) => item(key).resolve(value),
     fail: (key, error) => item(key).reject(error),

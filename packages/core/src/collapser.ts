@@ -17,6 +17,7 @@ import {
   checkCollapserOptions,
   DRAIN_MS_DEFAULT,
   LIMIT_DEFAULTS,
+  PEEK_CHECKS,
   RUN_CHECKS,
   RUN_DEFAULTS,
   type CallOptions,
@@ -24,10 +25,13 @@ import {
   type Limits,
   type LoadContext,
   type Loader,
+  type PeekOptions,
   type RunOptions,
+  type StoredValue,
 } from './options.js';
 import { LocalValues } from './local-values.js';
 import { isLoader, noLoader } from './loader.js';
+import { peekRemotely, storedValue } from './peek.js';
 import { PresenceWatch } from './presence.js';
 import { Pulse } from './pulse.js';
 import { findAround } from './reentrancy.js';
@@ -80,6 +84,13 @@ export interface Collapser extends AsyncDisposable {
    * @throws What the effect throws; TypeError for misuse, also where `ttlMs` is missing. All by rejection.
    */
   once(key: Key, effect: (context: LoadContext) => unknown, options: OnceOptions): Promise<'ran' | 'skipped'>;
+  /**
+   * What is stored for the key, of whatever age: loads nothing, waits for no load, joins no flight. `undefined` where nothing
+   * is stored, what is stored cannot be read, or the coordinator is out of reach. It is for the caller to judge the age.
+   *
+   * @throws TypeError for misuse, ClosedError. Both by rejection.
+   */
+  peek<T>(key: Key, options?: PeekOptions<T>): Promise<StoredValue<T> | undefined>;
   /**
    * Keeps every load of the key that began before from answering a call that comes after. Once it resolves this holds on
    * this replica; on another one once it has received the news. Callers who already wait are still answered.
@@ -225,6 +236,14 @@ class ProcessCollapser implements Collapser, FlightHost {
 
   once(key: Key, effect: (context: LoadContext) => unknown, options: OnceOptions): Promise<'ran' | 'skipped'> {
     return this.#once.run(key, effect, options);
+  }
+
+  async peek<T>(key: Key, options: PeekOptions<T> = {}): Promise<StoredValue<T> | undefined> {
+    const canonical = canonicalKey(key);
+    checkOptions('options', options, PEEK_CHECKS);
+    this.#refuseWhenClosed();
+    if (this.link === undefined) return typed<T>(storedValue(this.values.value(canonical)));
+    return typed<T>(await peekRemotely(this, this.link, hashKey(this.name, canonical), options.codec ?? this.#defaults.codec));
   }
 
   async invalidate(key: Key): Promise<void> {
@@ -507,7 +526,9 @@ class ProcessCollapser implements Collapser, FlightHost {
 }
 
 /** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */
-function typed<T>(result: FlightResult<unknown>): FlightResult<T> {
+function typed<T>(result: FlightResult<unknown>): FlightResult<T>;
+function typed<T>(stored: StoredValue<unknown> | undefined): StoredValue<T> | undefined;
+function typed<T>(result: unknown): T {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- nothing at run time can check a type parameter
-  return result as FlightResult<T>;
+  return result as T;
 }

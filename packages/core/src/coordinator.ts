@@ -51,6 +51,8 @@ export interface CoordinatorLink {
   release(request: ReleaseRequest): Promise<void>;
   /** Fences the key: nothing begun before is ever given to a call made after. Returns the key's new floor. */
   invalidate(request: { readonly key: KeyHash }): Promise<number>;
+  /** The value that is stored, of whatever age; registers nobody and changes nothing. Absent: nothing is ever stored. */
+  peek?(request: PeekRequest): Promise<StoredOutcome | undefined>;
   /**
    * Which of these leaders' processes are gone, one answer per id. Absent where presence cannot be seen; then a dead
    * leader is noticed when its lease ends.
@@ -96,6 +98,8 @@ export interface CacheRead {
   readonly staleMs: number;
   /** Values up to this age come with the right to lead, for the case that the load fails. */
   readonly staleIfErrorMs: number;
+  /** Values up to this age come with the right to lead, for a load that asks whether they still hold. @default 0 */
+  readonly revalidateMs?: number;
 }
 
 /** How long, in milliseconds, a settled outcome is stored for claims that accept it. 0: not at all. */
@@ -104,6 +108,20 @@ export interface CacheWrite {
   readonly errorMs: number;
   /** How long the load took; early refresh needs it. */
   readonly loadMs: number;
+  /** What the value allows by its own word. Absent: only what a claim accepts counts. */
+  readonly lifetimes?: StoredLifetimes;
+  /** How old the value was already when it settled. @default 0 */
+  readonly ageMs?: number;
+}
+
+/** What a stored value allows by its own word, in milliseconds; a claim gets the lower of each and what it accepts itself. */
+export interface StoredLifetimes {
+  /** Up to this age it is fresh. */
+  readonly ttlMs: number;
+  /** After it stopped being fresh it answers for this long still while somebody loads a new one. */
+  readonly staleWhileRevalidateMs: number;
+  /** After it stopped being fresh it answers for this long still where the load of a new one fails. */
+  readonly staleIfErrorMs: number;
 }
 
 /** An outcome from the store. */
@@ -112,6 +130,13 @@ export interface StoredOutcome {
   readonly fencingToken: number;
   readonly ageMs: number;
   readonly loadMs: number;
+  readonly lifetimes?: StoredLifetimes;
+}
+
+export interface PeekRequest {
+  readonly key: KeyHash;
+  /** The highest floor this replica has seen for the key. */
+  readonly floor: number;
 }
 
 export interface HolderRequest {

@@ -15,12 +15,14 @@ export type {
   KeyHash,
   Message,
   Outcome,
+  PeekRequest,
   RejectReason,
   ReleaseRequest,
   Renewal,
   Replica,
   Settlement,
   SettleRequest,
+  StoredLifetimes,
   StoredOutcome,
 } from './coordinator.js';
 export type { CoordinatorFailure, MisuseCode } from './errors.js';
@@ -41,7 +43,7 @@ export { checkOptions, milliseconds, objectWith, oneOf, wholeNumber } from './ch
 export type { CloseOptions, Collapser, WrapOptions } from './collapser.js';
 export { createCollapser } from './collapser.js';
 export type { Key, KeyPart } from './key.js';
-export type { CollapserOptions, Limits, LoadContext, Loader, RunOptions } from './options.js';
+export type { CollapserOptions, Lifetimes, Limits, LoadContext, Loader, PeekOptions, RunOptions, StoredValue } from './options.js';
 export type { CollapserStats, Totals } from './stats.js';
 export type { BatchContext, BatchLoader } from './batch.js';
 export type { RunManyOptions } from './run-many.js';

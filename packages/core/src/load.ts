@@ -1,9 +1,10 @@
+import { checkOptions } from './check-options.js';
 import type { Clock, Timer } from './clock.js';
 import type { FlightId } from './coordinator.js';
-import { LoadTimeoutError } from './errors.js';
+import { LoadTimeoutError, misuse } from './errors.js';
 import type { Key } from './key.js';
-import type { LoadContext, Loader } from './options.js';
 import { isTraceparent, type Traceparent } from './traceparent.js';
+import { LIFETIME_CHECKS, type Lifetimes, type LoadContext, type Loader, type StoredValue } from './options.js';
 
 /**
  * How a run of the loader ended. `aborted`: nobody wanted it any more, or the collapser closed. `trace`: the span in which
@@ -24,6 +25,8 @@ export interface LoadRequest {
   /** Wraps the loader's call, to know later which loader a call comes from. */
   readonly around: <R>(run: () => R) => R;
   readonly onUnshareable: () => void;
+  readonly previous: StoredValue<unknown> | undefined;
+  readonly isRefresh: boolean;
 }
 
 /**
@@ -40,6 +43,7 @@ export class Load {
   #controller: AbortController | undefined;
   #aborted: { readonly reason: unknown } | undefined;
   #trace: Traceparent | undefined;
+  #lifetimes: Lifetimes | undefined;
 
   constructor(request: LoadRequest) {
     this.#request = request;
@@ -59,6 +63,11 @@ export class Load {
 
   get running(): boolean {
     return this.#resolve !== undefined;
+  }
+
+  /** How long its value may be stored; undefined where the loader said nothing. */
+  get lifetimes(): Lifetimes | undefined {
+    return this.#lifetimes;
   }
 
   /** Ends the load without an outcome and aborts the loader's signal. */
@@ -91,6 +100,14 @@ export class Load {
       },
       inSpan: (traceparent) => {
         if (isTraceparent(traceparent)) this.#trace = traceparent;
+      },
+      previous: request.previous,
+      isRefresh: request.isRefresh,
+      keep: (lifetimes) => {
+        checkOptions('lifetimes', lifetimes, LIFETIME_CHECKS);
+        if (lifetimes.ttlMs === undefined)
+          throw misuse('ERR_ONEFLIGHT_OPTION', 'lifetimes.ttlMs to be a number of milliseconds', 'undefined');
+        if (this.running) this.#lifetimes = lifetimes;
       },
     };
   }

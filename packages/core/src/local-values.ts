@@ -1,6 +1,6 @@
 import type { Kept } from './caching.js';
 import type { Clock } from './clock.js';
-import type { CacheWrite } from './coordinator.js';
+import type { CacheWrite, StoredLifetimes } from './coordinator.js';
 import { dropOldest } from './drop-oldest.js';
 import type { CanonicalKey } from './key.js';
 
@@ -9,6 +9,7 @@ interface Entry {
   readonly settledAt: number;
   readonly expiresAt: number;
   readonly loadMs: number;
+  readonly lifetimes: StoredLifetimes | undefined;
 }
 
 /**
@@ -38,14 +39,15 @@ export class LocalValues {
     return this.#read(this.#errors, key);
   }
 
-  write(key: CanonicalKey, end: Kept['end'], { valueMs, errorMs, loadMs }: CacheWrite): void {
+  write(key: CanonicalKey, end: Kept['end'], { valueMs, errorMs, loadMs, lifetimes, ageMs = 0 }: CacheWrite): void {
     const lifeMs = end.how === 'value' ? valueMs : errorMs;
     if (lifeMs === 0) return;
     const table = end.how === 'value' ? this.#values : this.#errors;
     if (end.how === 'value') this.#errors.delete(key);
     const now = this.#clock.now();
     table.delete(key);
-    table.set(key, { end, settledAt: now, expiresAt: now + lifeMs, loadMs });
+    const own = end.how === 'value' ? { settledAt: now - ageMs, lifetimes } : { settledAt: now, lifetimes: undefined };
+    table.set(key, { ...own, end, expiresAt: now + lifeMs, loadMs });
     if (table.size > this.#entriesMax) dropOldest(table);
   }
 
@@ -61,6 +63,6 @@ export class LocalValues {
     const now = this.#clock.now();
     if (entry.expiresAt <= now) return undefined;
     table.set(key, entry);
-    return { end: entry.end, ageMs: now - entry.settledAt, loadMs: entry.loadMs };
+    return { end: entry.end, ageMs: now - entry.settledAt, loadMs: entry.loadMs, lifetimes: entry.lifetimes };
   }
 }

@@ -64,6 +64,9 @@ function loaderOf(key: Key, effect: (context: LoadContext) => unknown): Loader<b
       },
       unshareable: () => undefined,
       inSpan: (traceparent) => context.inSpan(traceparent),
+      previous: undefined,
+      isRefresh: false,
+      keep: () => undefined,
     });
     return true;
   };

@@ -1,7 +1,7 @@
 import { checkOptions, milliseconds, objectWith, oneOf, wholeNumber, type OptionCheck } from './check-options.js';
 import type { Clock } from './clock.js';
 import type { Codec } from './codec.js';
-import type { Coordinator, FlightId } from './coordinator.js';
+import type { Coordinator, FlightId, StoredLifetimes } from './coordinator.js';
 import { misuse } from './errors.js';
 import type { Key } from './key.js';
 
@@ -29,6 +29,47 @@ export interface LoadContext {
    * `traceCollapser` does it. What is no valid traceparent is ignored: tracing never fails a load.
    */
   inSpan(traceparent: string): void;
+  /**
+   * What is stored for the key and did not do, where the caller that leads asked for it (`revalidateMs` or what extends
+   * `ttlMs`): a load that finds it to hold still returns it again.
+   */
+  readonly previous: StoredValue<unknown> | undefined;
+  /** Whether the caller was answered already, with a stored value that this load refreshes. */
+  readonly isRefresh: boolean;
+  /**
+   * Says, while the load runs, how long its value may be stored, in place of the caller's options. Each reader gets the
+   * lower of this and of its own options. The last call counts; `{ ttlMs: 0 }` stores nothing new.
+   *
+   * @throws TypeError ERR_ONEFLIGHT_OPTION
+   */
+  keep(lifetimes: Lifetimes): void;
+}
+
+/** How long a value may be used by its own word, in milliseconds. */
+export interface Lifetimes {
+  readonly ttlMs: number;
+  /** @default 0 */
+  readonly staleWhileRevalidateMs?: number;
+  /** @default 0 */
+  readonly staleIfErrorMs?: number;
+  /** @default 0 */
+  readonly revalidateMs?: number;
+  /** How old the value is already. @default 0 */
+  readonly ageMs?: number;
+}
+
+/** A stored value and how old it is, in milliseconds. */
+export interface StoredValue<T> {
+  readonly value: T;
+  readonly ageMs: number;
+  /** What its load said; absent where it said nothing. */
+  readonly lifetimes: StoredLifetimes | undefined;
+}
+
+/** What `peek` takes. */
+export interface PeekOptions<T = unknown> {
+  /** How the value travelled. @default the coordinator's */
+  readonly codec?: Codec<T>;
 }
 
 /** Options of one call. */
@@ -61,6 +102,8 @@ export interface RunOptions<T = unknown> {
   readonly staleWhileRevalidateMs?: number;
   /** After `ttlMs` a value answers for this long still when the load of a new one fails. Needs `ttlMs`. @default 0 */
   readonly staleIfErrorMs?: number;
+  /** After `ttlMs` a value is there for this long still for the load of a new one to see (`context.previous`). @default 0 */
+  readonly revalidateMs?: number;
   /** An error answers calls that come up to this long after it settled, in milliseconds. @default 0 */
   readonly negativeTtlMs?: number;
   /** Of many readers of a value that is about to end, one refreshes it in time (XFetch). Needs `ttlMs`. @default false */
@@ -112,6 +155,7 @@ export interface CallOptions {
   readonly ttlMs: number;
   readonly staleWhileRevalidateMs: number;
   readonly staleIfErrorMs: number;
+  readonly revalidateMs: number;
   readonly negativeTtlMs: number;
   readonly earlyRefresh: boolean;
   readonly codec: Codec | undefined;
@@ -128,6 +172,7 @@ export const RUN_DEFAULTS: CallOptions = Object.freeze({
   ttlMs: 0,
   staleWhileRevalidateMs: 0,
   staleIfErrorMs: 0,
+  revalidateMs: 0,
   negativeTtlMs: 0,
   earlyRefresh: false,
   codec: undefined,
@@ -152,6 +197,8 @@ const LIMIT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   valuesMax: wholeNumber(1),
 };
 
+const CODEC_CHECK = objectWith('a codec with encode and decode', 'encode', 'decode');
+
 const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   timeoutMs: milliseconds(1, { infinity: true }),
   loadTimeoutMs: milliseconds(1, { infinity: true }),
@@ -162,9 +209,22 @@ const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   ttlMs: milliseconds(0),
   staleWhileRevalidateMs: milliseconds(0),
   staleIfErrorMs: milliseconds(0),
+  revalidateMs: milliseconds(0),
   negativeTtlMs: milliseconds(0),
   earlyRefresh: oneOf(true, false),
-  codec: objectWith('a codec with encode and decode', 'encode', 'decode'),
+  codec: CODEC_CHECK,
+};
+
+/** The checks of what `peek` takes. */
+export const PEEK_CHECKS: Readonly<Record<string, OptionCheck>> = { codec: CODEC_CHECK };
+
+/** The checks of what `keep` is given. */
+export const LIFETIME_CHECKS: Readonly<Record<string, OptionCheck>> = {
+  ttlMs: milliseconds(0),
+  staleWhileRevalidateMs: milliseconds(0),
+  staleIfErrorMs: milliseconds(0),
+  revalidateMs: milliseconds(0),
+  ageMs: milliseconds(0),
 };
 
 /** The checks of a call's options by name. */

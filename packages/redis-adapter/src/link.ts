@@ -1,4 +1,5 @@
 import type {
+  CacheRead,
   CacheWrite,
   Claim,
   ClaimRequest,
@@ -10,6 +11,7 @@ import type {
   KeyHash,
   Message,
   Outcome,
+  PeekRequest,
   ReleaseRequest,
   Renewal,
   Replica,
@@ -24,8 +26,17 @@ import { EarlyOutcomes } from './early-outcomes.js';
 import { type Flight, Frames } from './frames.js';
 import { parseMessage } from './message.js';
 import type { ResolvedOptions } from './options.js';
-import { readClaim, readFloor, readReleased, readRenewal, readSettlement, type StoredEntry, type StoredFrame } from './replies.js';
-import { claim, invalidate, release, renew, settle } from './scripts/generated.js';
+import {
+  readClaim,
+  readFloor,
+  readPeeked,
+  readReleased,
+  readRenewal,
+  readSettlement,
+  type StoredEntry,
+  type StoredFrame,
+} from './replies.js';
+import { claim, invalidate, peek, release, renew, settle } from './scripts/generated.js';
 import { inboxOf, type KeyNames } from './scripts/keys.js';
 import type { Session } from './session.js';
 import type { Listener, Subscription } from './subscriber.js';
@@ -108,8 +119,7 @@ export class RedisLink implements CoordinatorLink {
         stateMs: 2 * leaseMs,
         floorMs: FLOOR_MS,
         waitersMs: waitersMs(this.#options),
-        accepts:
-          cache === undefined ? '' : [cache.freshMs, cache.freshErrorMs, cache.staleMs, cache.staleIfErrorMs].map(Math.ceil).join(' '),
+        accepts: accepts(cache),
       },
     );
     const answer = readClaim(reply);
@@ -137,9 +147,9 @@ export class RedisLink implements CoordinatorLink {
   }
 
   /** A stored outcome that cannot be used counts as one that cannot travel: core then asks for a load. */
-  async #openedEntry({ frame, fencingToken, ageMs, loadMs }: StoredEntry, key: KeyHash, min: number): Promise<StoredOutcome> {
+  async #openedEntry({ frame, fencingToken, ageMs, loadMs, lifetimes }: StoredEntry, key: KeyHash, min: number): Promise<StoredOutcome> {
     const outcome = await this.#frames.openStored(frame, { key, token: fencingToken, min });
-    if (outcome.kind !== 'rejected') return { outcome, fencingToken, ageMs, loadMs };
+    if (outcome.kind !== 'rejected') return { outcome, fencingToken, ageMs, loadMs, ...(lifetimes && { lifetimes }) };
     this.#replica.receive(outcome);
     return { outcome: UNTRAVELABLE, fencingToken, ageMs, loadMs };
   }
@@ -197,7 +207,7 @@ export class RedisLink implements CoordinatorLink {
         recoveryMs: Math.min(retainMs, recoveryMs(this.timings)),
         inlineMax: isInline ? sealed.bytes.length : bare.length,
         hearsAll: this.#session.isCluster ? 0 : 1,
-        store: cache === undefined || storeMs(outcome, cache) === 0 ? '' : `${outcome.kind} ${storeMs(outcome, cache)} ${cache.loadMs}`,
+        store: store(outcome, cache),
       },
     );
     return readSettlement(reply);
@@ -223,6 +233,13 @@ export class RedisLink implements CoordinatorLink {
       { key, broadcast: this.#broadcast, floorMs: FLOOR_MS },
     );
     return readFloor(reply);
+  }
+
+  async peek({ key, floor }: PeekRequest): Promise<StoredOutcome | undefined> {
+    this.#checkOpen();
+    const reply = await this.#session.commands.run(peek, { state: this.#names.state(key), value: this.#names.value(key) }, { seen: floor });
+    const entry = readPeeked(reply);
+    return entry && (await this.#openedEntry(entry, key, 0));
   }
 
   /** One command per server for all of them, however many flights they lead. */
@@ -261,6 +278,23 @@ export class RedisLink implements CoordinatorLink {
   #checkOpen(): void {
     if (this.#closed) throw new CoordinatorError('unavailable', 'this link to Redis was closed');
   }
+}
+
+/** How old stored outcomes may be, as claim.lua reads it. */
+function accepts(cache: CacheRead | undefined): string {
+  if (cache === undefined) return '';
+  const { freshMs, freshErrorMs, staleMs, staleIfErrorMs, revalidateMs = 0 } = cache;
+  return [freshMs, freshErrorMs, staleMs, staleIfErrorMs, revalidateMs].map(Math.ceil).join(' ');
+}
+
+/** What is stored and for how long, as settle.lua reads it. */
+function store(outcome: Outcome, cache: CacheWrite | undefined): string {
+  const lifeMs = storeMs(outcome, cache);
+  if (cache === undefined || lifeMs === 0) return '';
+  if (outcome.kind === 'error') return `error ${lifeMs} ${cache.loadMs} 0 `;
+  const { ageMs = 0, lifetimes: own } = cache;
+  const lifetimes = own === undefined ? [] : [own.ttlMs, own.staleWhileRevalidateMs, own.staleIfErrorMs];
+  return `value ${lifeMs} ${cache.loadMs} ${Math.ceil(ageMs)} ${lifetimes.map(Math.floor).join(' ')}`;
 }
 
 /** How long an outcome is stored; 0 for not at all. */

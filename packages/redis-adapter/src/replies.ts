@@ -1,4 +1,4 @@
-import type { Claim, Renewal, Settlement } from '@oneflight/core';
+import type { Claim, Renewal, Settlement, StoredLifetimes } from '@oneflight/core';
 import { protocolError } from './failures.js';
 
 /** The answer of claim.lua; a stored outcome is still in its frame. Throws CoordinatorError `protocol` for any other shape. */
@@ -17,6 +17,14 @@ export function readClaim(reply: unknown): ClaimReply {
     default:
       throw protocolError("the reply 'lead', 'follow', 'settled', 'cached' or 'stale' of claim.lua");
   }
+}
+
+/** The answer of peek.lua; the value is still in its frame. Throws CoordinatorError `protocol` for any other shape. */
+export function readPeeked(reply: unknown): StoredEntry | undefined {
+  const [tag, ...entry] = fields(reply, 'peek.lua');
+  if (tag === 'nothing') return undefined;
+  if (tag === 'stored') return readEntry(entry);
+  throw protocolError("the reply 'stored' or 'nothing' of peek.lua");
 }
 
 /** The answer of renew.lua. Throws CoordinatorError `protocol` for any other shape. */
@@ -76,6 +84,7 @@ export interface StoredEntry {
   readonly fencingToken: number;
   readonly ageMs: number;
   readonly loadMs: number;
+  readonly lifetimes: StoredLifetimes | undefined;
 }
 
 export interface StoredFrame {
@@ -90,9 +99,15 @@ function readLead([token, floor, attempt, ...entry]: readonly unknown[]): LeadRe
   return entry.length === 0 ? lead : { ...lead, entry: readEntry(entry) };
 }
 
-function readEntry([token, ageMs, loadMs, frame]: readonly unknown[]): StoredEntry {
+function readEntry([token, ageMs, loadMs, lifetimes, frame]: readonly unknown[]): StoredEntry {
   if (!Buffer.isBuffer(frame)) throw protocolError('a frame with a stored outcome');
-  return { frame, fencingToken: integer(token), ageMs: integer(ageMs), loadMs: integer(loadMs) };
+  return { frame, fencingToken: integer(token), ageMs: integer(ageMs), loadMs: integer(loadMs), lifetimes: readLifetimes(text(lifetimes)) };
+}
+
+function readLifetimes(lifetimes: string): StoredLifetimes | undefined {
+  if (lifetimes === '') return undefined;
+  const [ttlMs, staleWhileRevalidateMs, staleIfErrorMs] = lifetimes.split(' ');
+  return { ttlMs: integer(ttlMs), staleWhileRevalidateMs: integer(staleWhileRevalidateMs), staleIfErrorMs: integer(staleIfErrorMs) };
 }
 
 function readSettled([token, floor, frame]: readonly unknown[]): StoredFrame {

@@ -204,7 +204,7 @@ export class Flight implements Candidate {
     const loadMs = this.#host.clock.now() - this.#load.startedAt;
     const followers = this.waiters.size - (this.waiters.has(leader) ? 1 : 0);
     this.#host.report.loadEnded(this.id, turn.source, end, loadMs, this.#onlyFor === undefined ? followers : 0);
-    return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs));
+    return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs, this.#load.lifetimes));
   }
 
   #land(turn: Turn, leader: Waiter, end: LoadEnd, cache: CacheWrite | undefined): Turn | undefined | Promise<Turn | undefined> {
@@ -278,6 +278,8 @@ export class Flight implements Candidate {
       clock: this.#host.clock,
       around: (run) => runInside(this, run),
       onUnshareable,
+      previous: this.#stored.previous,
+      isRefresh: waiter === this.#stored.refresher,
     });
   }
 

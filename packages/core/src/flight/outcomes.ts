@@ -46,9 +46,9 @@ export class Outcomes {
     }
   }
 
-  decodeStored({ outcome, ageMs, loadMs }: StoredOutcome, waiter: Waiter | undefined): Kept | undefined {
+  decodeStored({ outcome, ageMs, loadMs, lifetimes }: StoredOutcome, waiter: Waiter | undefined): Kept | undefined {
     const end = outcome.kind === 'unshareable' ? undefined : this.decode(outcome, waiter);
-    return end && { end, ageMs, loadMs };
+    return end && { end, ageMs, loadMs, lifetimes };
   }
 
   #codecOf(waiter: Waiter | undefined): Codec {

@@ -1,8 +1,10 @@
 import type { Answers } from '../answers.js';
-import { acceptsIfError, widestCacheRead, type Kept } from '../caching.js';
+import { acceptsIfError, limitedBy, onlyToRevalidate, widestCacheRead, type Kept } from '../caching.js';
 import type { CacheRead, Outcome } from '../coordinator.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
+import type { StoredValue } from '../options.js';
+import { storedValue } from '../peek.js';
 import type { Waiter, Waiters } from '../waiters.js';
 
 /** A value that is not fresh any more: here, and in the form in which it is stored, where a coordinator stores it. */
@@ -38,14 +40,16 @@ export class Stored {
 
   /** What a claim may be answered with. */
   get cacheRead(): CacheRead | undefined {
-    return this.#wasSeen ? undefined : widestCacheRead(this.#waiters.all());
+    const read = widestCacheRead(this.#waiters.all());
+    return this.#wasSeen ? onlyToRevalidate(read) : read;
   }
 
   /** Answers with what this process stored, where it has no coordinator. Returns whether nothing is left to do. */
   answerHere(key: CanonicalKey): boolean {
-    const read = this.cacheRead;
-    if (read === undefined) return false;
+    const widest = this.cacheRead;
+    if (widest === undefined) return false;
     const kept = this.#host.values.value(key);
+    const read = limitedBy(kept?.lifetimes, widest);
     const error = this.#host.values.error(key);
     const failedLately = error !== undefined && error.ageMs < read.freshErrorMs;
     const answer =
@@ -74,6 +78,11 @@ export class Stored {
     this.#stale = { ...stale, at: this.#host.clock.now() };
     this.#answers.giveStored(stale.kept, () => 0);
     if (first !== undefined && !this.#waiters.has(first)) this.#refresher = first;
+  }
+
+  /** What a load of a newer one may find to hold still. */
+  get previous(): StoredValue<unknown> | undefined {
+    return storedValue(this.#now());
   }
 
   /** Somebody joins: answered at once if what is being refreshed does. */

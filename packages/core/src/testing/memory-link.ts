@@ -7,11 +7,13 @@ import type {
   FlightId,
   HolderRequest,
   KeyHash,
+  PeekRequest,
   ReleaseRequest,
   Renewal,
   Replica,
   SettleRequest,
   Settlement,
+  StoredOutcome,
 } from '../coordinator.js';
 import { CoordinatorError } from '../errors.js';
 import { copyOutcome, type MemoryServer, type Operation } from './memory-server.js';
@@ -59,6 +61,10 @@ export class MemoryLink implements CoordinatorLink {
 
   invalidate(request: { readonly key: KeyHash }): Promise<number> {
     return this.#call({ op: 'invalidate', id: undefined, key: request.key }, () => this.#server.store.invalidate(request));
+  }
+
+  peek(request: PeekRequest): Promise<StoredOutcome | undefined> {
+    return this.#call({ op: 'peek', id: undefined, key: request.key }, () => this.#server.store.peek(request));
   }
 
   absent(leaders: readonly FlightId[]): Promise<readonly boolean[]> {

@@ -7,12 +7,15 @@ import type {
   KeyHash,
   Message,
   Outcome,
+  PeekRequest,
   ReleaseRequest,
   Renewal,
   SettleRequest,
   Settlement,
+  StoredLifetimes,
   StoredOutcome,
 } from '../coordinator.js';
+import { limitedBy } from '../caching.js';
 import { ExpiringMap } from './expiring-map.js';
 
 /**
@@ -98,6 +101,13 @@ export class MemoryStore {
     return { reply: undefined, messages: this.#wakeOne(key) };
   }
 
+  /** The value that is stored, of whatever age; nothing is changed. */
+  peek({ key, floor }: PeekRequest): Executed<StoredOutcome | undefined> {
+    const entry = this.#values.get(key);
+    const isFenced = entry === undefined || entry.token <= this.#floor(key, floor);
+    return { reply: isFenced ? undefined : this.#told(entry), messages: [] };
+  }
+
   /** Waiters stay: the flight that is running still answers those who called before, and only those. */
   invalidate({ key }: { readonly key: KeyHash }): Executed<number> {
     const floor = Math.max(this.#time(), this.#issued(key) + 1);
@@ -166,42 +176,48 @@ export class MemoryStore {
     const value = this.#stored(this.#values, request);
     const error = this.#stored(this.#errors, request);
     const failedLately = error !== undefined && error.ageMs < cache.freshErrorMs;
-    if (value !== undefined && value.ageMs < cache.freshMs) {
+    const accepted = limitedBy(value?.lifetimes, cache);
+    if (value !== undefined && value.ageMs < accepted.freshMs) {
       this.#abandon(key, id);
       return { role: 'cached', stored: value, floor: this.#floor(key, floor) };
     }
     const lease = this.#leases.get(key);
     const isLoading = lease !== undefined && lease.id !== id && !this.#mayTakeOver(lease, request);
-    if (value !== undefined && value.ageMs < cache.staleMs && (isLoading || failedLately)) {
+    if (value !== undefined && value.ageMs < accepted.staleMs && (isLoading || failedLately)) {
       return { role: 'stale', stored: value, floor: this.#floor(key, floor) };
     }
-    if (error === undefined || !failedLately || (value !== undefined && value.ageMs < cache.staleIfErrorMs)) return undefined;
+    if (error === undefined || !failedLately || (value !== undefined && value.ageMs < accepted.staleIfErrorMs)) return undefined;
     this.#abandon(key, id);
     return { role: 'cached', stored: error, floor: this.#floor(key, floor) };
   }
 
   /** An entry that the claimer's min and the key's floor allow; one from before an invalidation is removed. */
-  #stored(table: ExpiringMap<KeptEntry>, { key, min, floor }: ClaimRequest): StoredOutcome | undefined {
+  #stored(table: ExpiringMap<KeptEntry>, { key, min, floor }: Pick<ClaimRequest, 'key' | 'min' | 'floor'>): StoredOutcome | undefined {
     const entry = table.get(key);
     if (entry === undefined) return undefined;
     if (entry.token <= this.#floor(key, floor)) {
       table.delete(key);
       return undefined;
     }
-    if (entry.token < min) return undefined;
+    return entry.token < min ? undefined : this.#told(entry);
+  }
+
+  #told(entry: KeptEntry): StoredOutcome {
     return {
       outcome: entry.outcome,
       fencingToken: entry.token,
       ageMs: Math.floor(this.#rules.nowMs()) - entry.settledAtMs,
       loadMs: entry.loadMs,
+      ...(entry.lifetimes && { lifetimes: entry.lifetimes }),
     };
   }
 
-  /** A leader is told what is stored but not fresh, if it may serve it meanwhile or when its load fails. */
+  /** A leader is told what is stored but not fresh, if it may serve it meanwhile or when its load fails, or asks whether it holds. */
   #withStale(claim: Extract<Claim, { role: 'leader' }>, request: ClaimRequest): Claim {
     if (request.cache === undefined) return claim;
     const stale = this.#stored(this.#values, request);
-    if (stale === undefined || stale.ageMs >= Math.max(request.cache.staleMs, request.cache.staleIfErrorMs)) return claim;
+    const { staleMs, staleIfErrorMs, revalidateMs = 0 } = limitedBy(stale?.lifetimes, request.cache);
+    if (stale === undefined || stale.ageMs >= Math.max(staleMs, staleIfErrorMs, revalidateMs)) return claim;
     return { ...claim, stale };
   }
 
@@ -211,9 +227,18 @@ export class MemoryStore {
   }
 
   /** Stores a settled outcome. A failed load leaves the last value where it is: it may be served stale. */
-  #keep(key: KeyHash, token: number, outcome: Outcome, { valueMs, errorMs, loadMs }: CacheWrite): void {
-    const entry = { token, outcome, settledAtMs: Math.floor(this.#rules.nowMs()), loadMs };
-    const lifeMs = storedMs(outcome, { valueMs, errorMs, loadMs });
+  #keep(key: KeyHash, token: number, outcome: Outcome, cache: CacheWrite): void {
+    const { loadMs, ageMs = 0, lifetimes } = cache;
+    const settledAtMs = Math.floor(this.#rules.nowMs());
+    const isValue = outcome.kind === 'value';
+    const entry = {
+      token,
+      outcome,
+      settledAtMs: isValue ? settledAtMs - ageMs : settledAtMs,
+      loadMs,
+      ...(isValue && lifetimes && { lifetimes }),
+    };
+    const lifeMs = storedMs(outcome, cache);
     if (lifeMs === 0) return;
     if (outcome.kind === 'value') this.#errors.delete(key);
     (outcome.kind === 'value' ? this.#values : this.#errors).set(key, entry, lifeMs);
@@ -382,10 +407,11 @@ interface KeptOutcome {
   readonly outcome: Outcome;
 }
 
-/** V and E. In the scripts: t, o, at, d. */
+/** V and E. In the scripts: t, o, at, d, and l for V. */
 interface KeptEntry extends KeptOutcome {
   readonly settledAtMs: number;
   readonly loadMs: number;
+  readonly lifetimes?: StoredLifetimes;
 }
 
 /** The `to` of a broadcast; no inbox is called that. */

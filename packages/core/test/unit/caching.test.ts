@@ -216,6 +216,107 @@ describe.each([
       await last;
     }));
 
+  it('is used for no longer than its load said, whatever its readers accept, and for no longer than they accept', () =>
+    withStage(async (stage) => {
+      let loads = 0;
+      const load: Loader<unknown> = ({ keep }) => {
+        keep({ ttlMs: 100, staleIfErrorMs: 200 });
+        if (++loads % 2 === 0) throw new Error(`failure ${loads}`);
+        return loads;
+      };
+      const open = { ttlMs: 10_000, staleIfErrorMs: 10_000 };
+      expect(await ask(stage, load, open)).toBe('leader 1 0');
+      await stage.clock.advance(99);
+      expect(await ask(stage, load, open)).toBe('cache 1 99');
+      expect(await ask(stage, load, { ttlMs: 99 })).toBe('error failure 2');
+      await stage.clock.advance(1);
+      expect(await ask(stage, load, { ttlMs: 10_000 })).toBe('leader 3 0');
+      await stage.clock.advance(299);
+      expect(await ask(stage, load, open)).toBe('stale 3 299');
+      loads++;
+      await stage.clock.advance(1);
+      expect(await ask(stage, load, open)).toBe('error failure 6');
+    }));
+
+  it('is stored because its load said so, also where the caller that led asked for nothing', () =>
+    withStage(async (stage) => {
+      expect(await ask(stage, ({ keep }) => (keep({ ttlMs: 100 }), 'kept'), {})).toBe('leader kept 0');
+      expect(await ask(stage, () => 'new', { ttlMs: 10_000 })).toBe('cache kept 0');
+    }));
+
+  it('is not stored where its load said so, whatever the caller asked for', () =>
+    withStage(async (stage) => {
+      let loads = 0;
+      const load: Loader<unknown> = ({ keep }) => (keep({ ttlMs: 0 }), ++loads);
+      expect([await ask(stage, load, { ttlMs: 1_000 }), await ask(stage, load, { ttlMs: 1_000 })]).toEqual(['leader 1 0', 'leader 2 0']);
+    }));
+
+  it('counts the age that its load gave it', () =>
+    withStage(async (stage) => {
+      const load: Loader<unknown> = ({ keep }) => (keep({ ttlMs: 100, ageMs: 60 }), 'aged');
+      await ask(stage, load, { ttlMs: 10_000 });
+      await stage.clock.advance(39);
+      expect(await ask(stage, load, { ttlMs: 10_000 })).toBe('cache aged 99');
+      await stage.clock.advance(1);
+      expect(await ask(stage, load, { ttlMs: 10_000 })).toBe('leader aged 0');
+    }));
+
+  it('is seen by the load of a new one, which can find that it still holds', () =>
+    withStage(async (stage) => {
+      const seen: unknown[] = [];
+      const load: Loader<unknown> = ({ previous, keep }) => {
+        seen.push(previous && [previous.value, previous.ageMs, previous.lifetimes]);
+        keep({ ttlMs: 100, revalidateMs: 1_000 });
+        return previous?.value ?? 'first';
+      };
+      const options = { ttlMs: 10_000, revalidateMs: 10_000 };
+      await ask(stage, load, options);
+      await stage.clock.advance(1_000);
+      expect(await ask(stage, load, options)).toBe('leader first 0');
+      expect(await ask(stage, load, options)).toBe('cache first 0');
+      expect(await ask(stage, load, { revalidateMs: 1_000 })).toBe('leader first 0');
+      await stage.clock.advance(1_100);
+      expect(await ask(stage, load, options)).toBe('leader first 0');
+      const own = { ttlMs: 100, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 };
+      expect(seen).toEqual([undefined, ['first', 1_000, own], ['first', 0, own], undefined]);
+    }));
+
+  it('tells its load whether it only refreshes what its caller was answered with', () =>
+    withStage(async (stage) => {
+      const seen: boolean[] = [];
+      const load: Loader<unknown> = ({ isRefresh }) => seen.push(isRefresh);
+      const options = { ttlMs: 100, staleWhileRevalidateMs: 1_000 };
+      await ask(stage, load, options);
+      await stage.clock.advance(200);
+      expect(await ask(stage, load, options)).toBe('stale 1 200');
+      expect(await ask(stage, load, {})).toBe('leader 3 0');
+      expect(seen).toEqual([false, true, false]);
+    }));
+
+  it('can be looked at whatever its age, without a load', () =>
+    withStage(async (stage) => {
+      const look = async (): Promise<unknown> => {
+        const found = stage.next().peek('k');
+        await stage.clock.advance(0);
+        return found;
+      };
+      expect(await look()).toBeUndefined();
+      await ask(stage, ({ keep }) => (keep({ ttlMs: 10, staleIfErrorMs: 1_000 }), 'v'), {});
+      await stage.clock.advance(500);
+      expect(await look()).toEqual({ value: 'v', ageMs: 500, lifetimes: { ttlMs: 10, staleWhileRevalidateMs: 0, staleIfErrorMs: 1_000 } });
+      await Promise.all([stage.next().invalidate('k'), stage.clock.advance(0)]);
+      expect(await look()).toBeUndefined();
+    }));
+
+  it('refuses lifetimes that are none', () =>
+    withStage(async (stage) => {
+      // @ts-expect-error a name that is not known
+      const typo: Loader<unknown> = ({ keep }) => keep({ ttlMs: 1, staleMs: 1 });
+      expect(await ask(stage, typo, {})).toMatch(/^error .*staleMs/);
+      // @ts-expect-error nothing that says how long
+      expect(await ask(stage, ({ keep }) => keep({}), {})).toMatch(/^error .*lifetimes\.ttlMs/);
+    }));
+
   it('serves a caller that wants it stale and one that does not, of the same flight, each as it asked', () =>
     withStage(async (stage) => {
       const load = manualLoader();
@@ -257,6 +358,19 @@ describe('stored outcomes of a cluster', () => {
     hub.operations.length = 0;
     await Promise.all([replicas[1]?.run('k', () => 2, { ttlMs: 1_000 }), clock.advance(0)]);
     expect(hub.operations.map(({ op }) => op)).toEqual(['claim']);
+    await closeAll();
+  });
+
+  it('cost one round trip to look at, and are not there while the coordinator is away', async () => {
+    const { replicas, hub, clock, closeAll } = cluster(2);
+    await Promise.all([replicas[0]?.run('k', () => 1, { ttlMs: 1_000 }), clock.advance(0)]);
+    await clock.advance(0);
+    hub.operations.length = 0;
+    const [found] = await Promise.all([replicas[1]?.peek('k'), clock.advance(0)]);
+    expect([found?.value, hub.operations.map(({ op }) => op)]).toEqual([1, ['peek']]);
+    hub.outage(true);
+    const [lost] = await Promise.all([replicas[1]?.peek('k'), clock.advance(0)]);
+    expect(lost).toBeUndefined();
     await closeAll();
   });
 

@@ -5,7 +5,7 @@
 -- KEYS[2] state      hash n, fl, f, t, rec, a
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
--- KEYS[5] value      hash t, o, at, d: the value that was stored on request
+-- KEYS[5] value      hash t, o, at, d, l: the value that was stored on request
 -- KEYS[6] failure    hash t, o, at, d: the error that was stored on request
 -- ARGV[1] id         `inbox#sequence`, chosen by the claimer
 -- ARGV[2] min        the lowest token that may answer it; 0 when it asks for the first time
@@ -16,14 +16,15 @@
 -- ARGV[6] state_ms   how long the state lives after a claim, at least
 -- ARGV[7] floor_ms   how long a floor is remembered, at least
 -- ARGV[8] waiters_ms
--- ARGV[9] accepts    how old stored outcomes may be, in ms: `fresh fresh-error stale stale-if-error`, or '' where none may
+-- ARGV[9] accepts    how old stored outcomes may be, in ms: `fresh fresh-error stale stale-if-error revalidate`, or '' where
+--                    none may. Of a value with lifetimes of its own (l: `fresh, while-revalidate, if-error`) the lower counts
 --
 -- Returns
---   {'lead', token, floor, attempt} and, where a stored value may be served meanwhile, its token, age, load time, frame
+--   {'lead', token, floor, attempt} and, where a stored value may be of use, its token, age, load time, lifetimes, frame
 --   {'follow', min, floor, lease left in ms, leader's id}
 --   {'settled', token, floor, frame}
---   {'cached', token, floor, age in ms, load time in ms, frame}
---   {'stale', token, floor, age in ms, load time in ms, frame}: somebody else loads, nothing is registered
+--   {'cached', token, floor, age in ms, load time in ms, lifetimes, frame}
+--   {'stale', token, floor, age in ms, load time in ms, lifetimes, frame}: somebody else loads, nothing is registered
 
 local lease = KEYS[1]
 local state = KEYS[2]
@@ -110,7 +111,7 @@ end
 
 -- An entry that the claimer's min and the key's floor allow; one from before an invalidation is removed.
 local function entry(where)
-  local kept = redis.call('HMGET', where, 't', 'o', 'at', 'd')
+  local kept = redis.call('HMGET', where, 't', 'o', 'at', 'd', 'l')
   if not kept[1] then return nil end
   if tonumber(kept[1]) <= floor then
     redis.call('DEL', where)
@@ -118,36 +119,48 @@ local function entry(where)
   end
   if tonumber(kept[1]) < min then return nil end
   local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  return { token = kept[1], frame = kept[2], age = math.max(0, now_ms - tonumber(kept[3])), load = kept[4] }
+  return { token = kept[1], frame = kept[2], age = math.max(0, now_ms - tonumber(kept[3])), load = kept[4], own = kept[5] or '' }
 end
 
 local function answer(tag, found)
-  return {tag, found.token, integer(floor), found.age, found.load, found.frame}
+  return {tag, found.token, integer(floor), found.age, found.load, found.own, found.frame}
+end
+
+-- What a claimer gets of a value: what it accepts, or the lower of that and what the value allows itself.
+local function limits(found, fresh_ms, stale_ms, stale_if_error_ms)
+  local own_fresh, own_stale, own_error = string.match(found and found.own or '', '^(%d+) (%d+) (%d+)$')
+  if not own_fresh then return fresh_ms, stale_ms, stale_if_error_ms end
+  local fresh = math.min(fresh_ms, tonumber(own_fresh))
+  local stale_more = math.min(math.max(0, stale_ms - fresh_ms), tonumber(own_stale))
+  local error_more = math.min(math.max(0, stale_if_error_ms - fresh_ms), tonumber(own_error))
+  return fresh, fresh + stale_more, fresh + error_more
 end
 
 local stale = nil
 if accepts ~= '' then
-  local fresh_ms, fresh_error_ms, stale_ms, stale_if_error_ms = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+)$')
+  local a, b, c, d, e = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
   local found = entry(value)
-  if found and found.age < tonumber(fresh_ms) then
+  local fresh_error_ms, revalidate_ms = tonumber(b), tonumber(e)
+  local fresh_ms, stale_ms, stale_if_error_ms = limits(found, tonumber(a), tonumber(c), tonumber(d))
+  if found and found.age < fresh_ms then
     abandon()
     return answer('cached', found)
   end
   -- A stale value is better than an error, fresh as the error may be.
   local failed = entry(failure)
-  if failed and failed.age >= tonumber(fresh_error_ms) then failed = nil end
+  if failed and failed.age >= fresh_error_ms then failed = nil end
   local is_loading = holder and holder ~= id and not is_gone(holder)
-  if found and found.age < tonumber(stale_ms) and (is_loading or failed) then return answer('stale', found) end
-  if failed and not (found and found.age < tonumber(stale_if_error_ms)) then
+  if found and found.age < stale_ms and (is_loading or failed) then return answer('stale', found) end
+  if failed and not (found and found.age < stale_if_error_ms) then
     abandon()
     return answer('cached', failed)
   end
-  if found and found.age < math.max(tonumber(stale_ms), tonumber(stale_if_error_ms)) then stale = found end
+  if found and found.age < math.max(stale_ms, stale_if_error_ms, revalidate_ms) then stale = found end
 end
 
 local function lead(with)
   if not stale then return {'lead', integer(with), integer(floor), attempt} end
-  return {'lead', integer(with), integer(floor), attempt, stale.token, stale.age, stale.load, stale.frame}
+  return {'lead', integer(with), integer(floor), attempt, stale.token, stale.age, stale.load, stale.own, stale.frame}
 end
 
 if holder == id then

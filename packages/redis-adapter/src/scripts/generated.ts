@@ -38,7 +38,7 @@ export const claim = {
   name: 'claim',
   keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure'],
   args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs', 'accepts'],
-  sha1: 'd426a52e947bd1de6cb0cd5ac91576587cc614d8',
+  sha1: 'e9d54392e8b65564ab6017b99161d1c280540264',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -109,7 +109,7 @@ if min > 0 then
   end
 end
 local function entry(where)
-  local kept = redis.call('HMGET', where, 't', 'o', 'at', 'd')
+  local kept = redis.call('HMGET', where, 't', 'o', 'at', 'd', 'l')
   if not kept[1] then return nil end
   if tonumber(kept[1]) <= floor then
     redis.call('DEL', where)
@@ -117,32 +117,42 @@ local function entry(where)
   end
   if tonumber(kept[1]) < min then return nil end
   local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-  return { token = kept[1], frame = kept[2], age = math.max(0, now_ms - tonumber(kept[3])), load = kept[4] }
+  return { token = kept[1], frame = kept[2], age = math.max(0, now_ms - tonumber(kept[3])), load = kept[4], own = kept[5] or '' }
 end
 local function answer(tag, found)
-  return {tag, found.token, integer(floor), found.age, found.load, found.frame}
+  return {tag, found.token, integer(floor), found.age, found.load, found.own, found.frame}
+end
+local function limits(found, fresh_ms, stale_ms, stale_if_error_ms)
+  local own_fresh, own_stale, own_error = string.match(found and found.own or '', '^(%d+) (%d+) (%d+)$')
+  if not own_fresh then return fresh_ms, stale_ms, stale_if_error_ms end
+  local fresh = math.min(fresh_ms, tonumber(own_fresh))
+  local stale_more = math.min(math.max(0, stale_ms - fresh_ms), tonumber(own_stale))
+  local error_more = math.min(math.max(0, stale_if_error_ms - fresh_ms), tonumber(own_error))
+  return fresh, fresh + stale_more, fresh + error_more
 end
 local stale = nil
 if accepts ~= '' then
-  local fresh_ms, fresh_error_ms, stale_ms, stale_if_error_ms = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+)$')
+  local a, b, c, d, e = string.match(accepts, '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
   local found = entry(value)
-  if found and found.age < tonumber(fresh_ms) then
+  local fresh_error_ms, revalidate_ms = tonumber(b), tonumber(e)
+  local fresh_ms, stale_ms, stale_if_error_ms = limits(found, tonumber(a), tonumber(c), tonumber(d))
+  if found and found.age < fresh_ms then
     abandon()
     return answer('cached', found)
   end
   local failed = entry(failure)
-  if failed and failed.age >= tonumber(fresh_error_ms) then failed = nil end
+  if failed and failed.age >= fresh_error_ms then failed = nil end
   local is_loading = holder and holder ~= id and not is_gone(holder)
-  if found and found.age < tonumber(stale_ms) and (is_loading or failed) then return answer('stale', found) end
-  if failed and not (found and found.age < tonumber(stale_if_error_ms)) then
+  if found and found.age < stale_ms and (is_loading or failed) then return answer('stale', found) end
+  if failed and not (found and found.age < stale_if_error_ms) then
     abandon()
     return answer('cached', failed)
   end
-  if found and found.age < math.max(tonumber(stale_ms), tonumber(stale_if_error_ms)) then stale = found end
+  if found and found.age < math.max(stale_ms, stale_if_error_ms, revalidate_ms) then stale = found end
 end
 local function lead(with)
   if not stale then return {'lead', integer(with), integer(floor), attempt} end
-  return {'lead', integer(with), integer(floor), attempt, stale.token, stale.age, stale.load, stale.frame}
+  return {'lead', integer(with), integer(floor), attempt, stale.token, stale.age, stale.load, stale.own, stale.frame}
 end
 if holder == id then
   redis.call('PEXPIRE', lease, lease_ms)
@@ -216,6 +226,23 @@ redis.call('HSET', state, 'n', token, 'fl', token)
 redis.call('PEXPIRE', state, floor_ms)
 redis.call('PUBLISH', broadcast, '1 invalidated ' .. key .. ' ' .. token .. '\\n')
 return {'invalidated', token}`,
+} as const;
+
+export const peek = {
+  name: 'peek',
+  keys: ['state', 'value'],
+  args: ['seen'],
+  sha1: 'ddab7e84270f8a8f54b7daf4de6e766bcfb70a2a',
+  lua: `local state = KEYS[1]
+local value = KEYS[2]
+local seen = tonumber(ARGV[1])
+local kept = redis.call('HMGET', value, 't', 'o', 'at', 'd', 'l')
+if not kept[1] then return {'nothing'} end
+local floor = math.max(seen, tonumber(redis.call('HGET', state, 'fl') or 0))
+if tonumber(kept[1]) <= floor then return {'nothing'} end
+local time = redis.call('TIME')
+local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+return {'stored', kept[1], math.max(0, now_ms - tonumber(kept[3])), kept[4], kept[5] or '', kept[2]}`,
 } as const;
 
 export const propose = {
@@ -388,7 +415,7 @@ export const settle = {
   name: 'settle',
   keys: ['lease', 'state', 'waiters', 'outcome', 'payload', 'value', 'failure'],
   args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll', 'store'],
-  sha1: 'd7b3cdcb8e716452ada0e956638c1a3345c2a6c8',
+  sha1: '3cf7d298be0c4614d894fb883fbf0e2d76cf9f53',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -446,13 +473,13 @@ if owns then
   redis.call('DEL', lease)
   redis.call('HDEL', state, 'f', 't', 'rec', 'a')
 end
-local what, store_ms, load_ms = string.match(store, '^(%a+) (%d+) (%d+)$')
+local what, store_ms, load_ms, age_ms, own = string.match(store, '^(%a+) (%d+) (%d+) (%d+) ([%d ]*)$')
 if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(stored[1]) then
   local where = what == 'value' and value or failure
   local time = redis.call('TIME')
-  local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - tonumber(age_ms))
   if what == 'value' then redis.call('DEL', failure) end
-  local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms)
+  local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms, 'l', own)
   if type(kept) ~= 'table' then redis.call('PEXPIRE', where, store_ms) end
   if redis.call('PTTL', state) < tonumber(store_ms) then redis.call('PEXPIRE', state, store_ms) end
 end

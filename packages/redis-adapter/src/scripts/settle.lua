@@ -6,7 +6,7 @@
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
 -- KEYS[5] payload    string: the frame, put there by a SET in the same write, because tracing shows arguments
--- KEYS[6] value      hash t, o, at, d: the value that was stored on request
+-- KEYS[6] value      hash t, o, at, d, l: the value that was stored on request
 -- KEYS[7] failure    hash t, o, at, d: the error that was stored on request
 -- ARGV[1] key        the key's hash, for messages
 -- ARGV[2] id
@@ -16,7 +16,8 @@
 -- ARGV[6] recovery_ms how long the outcome is kept when nobody is registered: as long as an unknown waiter may take to ask
 -- ARGV[7] inline_max how many bytes of frame a message may carry
 -- ARGV[8] hears_all  1: PUBLISH says whether anybody listens; 0: on Cluster it counts this node's only
--- ARGV[9] store      what to store and for how long, in ms: `value ms load-ms` or `error ms load-ms`, or '' for nothing
+-- ARGV[9] store      what to store and for how long, in ms: `value ms load-ms age-ms lifetimes` or `error ms load-ms 0 `, or ''
+--                    for nothing; lifetimes, where the value has its own: `fresh while-revalidate if-error`
 --
 -- Returns
 --   {'settled', floor, or '' where it is unknown}
@@ -90,13 +91,13 @@ end
 
 -- Stored only by the flight that owns its key, and never what was begun before an invalidation. An error is stored beside
 -- the last value, which may still be served stale; a value removes the error.
-local what, store_ms, load_ms = string.match(store, '^(%a+) (%d+) (%d+)$')
+local what, store_ms, load_ms, age_ms, own = string.match(store, '^(%a+) (%d+) (%d+) (%d+) ([%d ]*)$')
 if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(stored[1]) then
   local where = what == 'value' and value or failure
   local time = redis.call('TIME')
-  local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+  local at = string.format('%.0f', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) - tonumber(age_ms))
   if what == 'value' then redis.call('DEL', failure) end
-  local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms)
+  local kept = redis.pcall('HSET', where, 't', token, 'o', sent, 'at', at, 'd', load_ms, 'l', own)
   if type(kept) ~= 'table' then redis.call('PEXPIRE', where, store_ms) end
   -- The floor outlives what it fences: a state that was made anew would begin above the stored token and hide the entry.
   if redis.call('PTTL', state) < tonumber(store_ms) then redis.call('PEXPIRE', state, store_ms) end

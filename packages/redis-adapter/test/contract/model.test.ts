@@ -1,4 +1,4 @@
-import type { Claim, CoordinatorLink, FlightId, Message, Outcome } from '@oneflight/core';
+import type { Claim, CoordinatorLink, FlightId, Message, Outcome, StoredOutcome } from '@oneflight/core';
 import { memoryHub } from '@oneflight/core/testing';
 import { startRedis, type TestServer } from '@oneflight/testkit';
 import fc from 'fast-check';
@@ -30,11 +30,12 @@ type Step =
       readonly id: number;
       readonly token: number;
       readonly outcome: number;
-      readonly store: boolean;
+      readonly store: number;
       readonly byLeader: 'with its token' | 'with another' | 'no';
     }
   | { readonly op: 'release'; readonly id: number; readonly failed: boolean }
   | { readonly op: 'invalidate'; readonly id: number }
+  | { readonly op: 'peek'; readonly id: number; readonly floor: number }
   | { readonly op: 'advance'; readonly ms: number };
 
 const OUTCOMES: readonly Outcome[] = [
@@ -49,6 +50,21 @@ const CACHES = [
   undefined,
   { freshMs: 10_000, freshErrorMs: 0, staleMs: 10_000, staleIfErrorMs: 10_000 },
   { freshMs: 5_000, freshErrorMs: 5_000, staleMs: 15_000, staleIfErrorMs: 25_000 },
+  { freshMs: 20_000, freshErrorMs: 0, staleMs: 60_000, staleIfErrorMs: 40_000, revalidateMs: 60_000 },
+  { freshMs: 0, freshErrorMs: 0, staleMs: 0, staleIfErrorMs: 0, revalidateMs: 60_000 },
+];
+
+const STORES = [
+  undefined,
+  { valueMs: 25_000, errorMs: 5_000, loadMs: 7 },
+  { valueMs: 0, errorMs: 0, loadMs: 7, lifetimes: { ttlMs: 0, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 } },
+  {
+    valueMs: 40_000,
+    errorMs: 0,
+    loadMs: 7,
+    lifetimes: { ttlMs: 8_000, staleWhileRevalidateMs: 9_000, staleIfErrorMs: 20_000 },
+    ageMs: 3_000,
+  },
 ];
 
 const id = fc.nat(REPLICAS * IDS_EACH - 1);
@@ -62,7 +78,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       min: fc.constantFrom(9, 9, 9, 0, 1, 2),
       floor: fc.constantFrom(9, 9, 9, 9, 9, 0, 1, 2),
       takeover: fc.boolean(),
-      cache: fc.nat(2),
+      cache: fc.constantFrom(0, 0, 1, 2, 3, 3, 4),
     }),
   },
   {
@@ -71,13 +87,14 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       op: fc.constantFrom('renew' as const, 'settle' as const, 'settle' as const),
       id,
       token: fc.constantFrom(0, 0, 0, 1, 2),
-      outcome: fc.nat(OUTCOMES.length - 1),
-      store: fc.boolean(),
+      outcome: fc.constantFrom(0, 0, 0, 1, 2, 3, 4),
+      store: fc.constantFrom(0, 1, 2, 3, 3, 3),
       byLeader: fc.constantFrom('with its token', 'with its token', 'with its token', 'with another', 'no'),
     }),
   },
   { weight: 2, arbitrary: fc.record({ op: fc.constant('release' as const), id, failed: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ op: fc.constant('invalidate' as const), id }) },
+  { weight: 1, arbitrary: fc.record({ op: fc.constant('peek' as const), id, floor: fc.constantFrom(9, 9, 0, 1) }) },
   { weight: 3, arbitrary: fc.record({ op: fc.constant('advance' as const), ms: fc.constantFrom(4_000, 12_000, 21_000) }) },
 );
 
@@ -226,13 +243,18 @@ class Side {
       }
       case 'settle': {
         const outcome = OUTCOMES[step.outcome] ?? { kind: 'unshareable', why: 'private' };
-        const cache = step.store ? { cache: { valueMs: 25_000, errorMs: 5_000, loadMs: 7 } } : {};
-        const { state, floor } = await link.settle({ ...holder, token: leaderToken ?? this.#seen(step.token), outcome, ...cache });
+        const cache = STORES[step.store];
+        const token = leaderToken ?? this.#seen(step.token);
+        const { state, floor } = await link.settle({ ...holder, token, outcome, ...(cache && { cache }) });
         return `${state} ${this.#rank(floor)}`;
       }
       case 'release':
         await link.release({ ...holder, failed: step.failed });
         return 'released';
+      case 'peek': {
+        const stored = await link.peek?.({ key: this.#key, floor: this.#seen(step.floor) });
+        return stored === undefined ? 'nothing' : `stored ${this.#stored(stored)}`;
+      }
       case 'invalidate':
         return `invalidated ${this.#rank(await link.invalidate({ key: this.#key }))}`;
     }
@@ -252,9 +274,10 @@ class Side {
     }
   }
 
-  #stored({ outcome, fencingToken, ageMs, loadMs }: { outcome: Outcome; fencingToken: number; ageMs: number; loadMs: number }): string {
+  #stored({ outcome, fencingToken, ageMs, loadMs, lifetimes }: StoredOutcome): string {
     // The steps of time are whole seconds; the way to a real server is less.
-    return `${read(outcome)} of ${this.#rank(fencingToken)} aged ${Math.floor(ageMs / 1_000)} s, load ${loadMs}`;
+    const age = `aged ${Math.floor(ageMs / 1_000)} s, load ${loadMs}`;
+    return `${read(outcome)} of ${this.#rank(fencingToken)} ${age}, ${lifetimes === undefined ? 'free' : Object.values(lifetimes).join()}`;
   }
 
   #message(message: Message): string {

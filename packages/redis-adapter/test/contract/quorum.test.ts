@@ -30,6 +30,12 @@ const STORING: readonly ContractClause[] = [
   'a value that is stored for much longer than a lease is still served stale while it is refreshed',
   'a failed load stores its error beside the last value, and answers with the value as long as that is accepted',
   'a flight that was taken over stores nothing, and the value of its successor stays',
+  'a value that says itself how long it may be used is never used for longer, whatever a claim accepts',
+  'a claim gets no more of a value with lifetimes of its own than it accepts itself',
+  'a value that was old when it settled is as old as it says',
+  'a value that answers nobody any more still comes with the right to lead to who wants to ask whether it holds',
+  'a look at what is stored gives it of whatever age, registers nobody and leads nothing',
+  'a look at what is stored finds nothing from before an invalidation, also one that the server lost',
 ];
 
 coordinatorContract({

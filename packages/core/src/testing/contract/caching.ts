@@ -1,4 +1,4 @@
-import type { CacheRead, CacheWrite, Claim, Outcome } from '../../coordinator.js';
+import type { CacheRead, CacheWrite, Claim, Outcome, StoredLifetimes } from '../../coordinator.js';
 import { read, SHORT_LEASE, value, type Actor, type Clause } from './stage.js';
 
 /** What is stored on request, who may read it, and what removes it. */
@@ -123,6 +123,75 @@ export const caching = {
       stage.expect(told(await b.claim({ cache: FRESH, min: token + 1 }))).toBe('leader');
     },
   },
+  'a value that says itself how long it may be used is never used for longer, whatever a claim accepts': {
+    async body(stage) {
+      const { a, b, c } = await stage.actors('a', 'b', 'c');
+      await stored(a, value('own'), own({ ttlMs: 300, staleWhileRevalidateMs: 300, staleIfErrorMs: 600 }));
+      stage.expect(told(await b.claim({ cache: EVERYTHING }))).toBe('cached value own');
+      await stage.advance(400);
+      stage.expect(told(await b.claim({ cache: EVERYTHING }))).toBe('leader with value own');
+      stage.expect(told(await c.claim({ cache: EVERYTHING }))).toBe('stale value own');
+      await stage.advance(300);
+      stage.expect(told(await c.claim({ id: c.newId(), cache: EVERYTHING }))).toBe('follower');
+      stage.expect(told(await b.claim({ cache: EVERYTHING }))).toBe('leader with value own');
+      await stage.advance(300);
+      stage.expect(told(await b.claim({ cache: EVERYTHING }))).toBe('leader');
+    },
+  },
+  'a claim gets no more of a value with lifetimes of its own than it accepts itself': {
+    async body(stage) {
+      const { a, b, c } = await stage.actors('a', 'b', 'c');
+      await stored(a, value('own'), own({ ttlMs: 60_000, staleWhileRevalidateMs: 60_000, staleIfErrorMs: 60_000 }));
+      await stage.advance(20);
+      stage.expect(told(await b.claim({ cache: STALE }))).toBe('leader with value own');
+      stage.expect(told(await c.claim({ cache: { ...STALE, staleMs: 1 } }))).toBe('follower');
+    },
+  },
+  'a value that was old when it settled is as old as it says': {
+    async body(stage) {
+      const { a, b } = await stage.actors('a', 'b');
+      await stored(a, value('own'), { ...own({ ttlMs: 60_000, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 }), ageMs: 59_000 });
+      const cached = await b.claim({ cache: EVERYTHING });
+      stage.expect(told(cached)).toBe('cached value own');
+      if (cached.role === 'cached') stage.expect(cached.stored.ageMs).toBeGreaterThan(58_999);
+      stage.expect(told(await b.claim({ cache: { ...EVERYTHING, freshMs: 58_000, staleMs: 58_000, staleIfErrorMs: 0 } }))).toBe('leader');
+    },
+  },
+  'a value that answers nobody any more still comes with the right to lead to who wants to ask whether it holds': {
+    async body(stage) {
+      const { a, b, c } = await stage.actors('a', 'b', 'c');
+      await stored(a, value('own'), own({ ttlMs: 0, staleWhileRevalidateMs: 0, staleIfErrorMs: 0 }));
+      await stage.advance(20);
+      stage.expect(told(await b.claim({ cache: { ...NOTHING, revalidateMs: 60_000 } }))).toBe('leader with value own');
+      stage.expect(told(await c.claim({ cache: EVERYTHING }))).toBe('follower');
+      await b.release();
+      stage.expect(told(await c.claim({ id: c.newId(), cache: { ...NOTHING, revalidateMs: 10 } }))).toBe('leader');
+    },
+  },
+  'a look at what is stored gives it of whatever age, registers nobody and leads nothing': {
+    async body(stage) {
+      const { a, b, c } = await stage.actors('a', 'b', 'c');
+      stage.expect(await peeked(b)).toBe('nothing');
+      await stored(a, value('own'), { ...own({ ttlMs: 1, staleWhileRevalidateMs: 2, staleIfErrorMs: 3 }), loadMs: 40 });
+      await stage.advance(20);
+      stage.expect(await peeked(b)).toBe('value own, 1, 2, 3');
+      const { fencingToken } = await c.leads();
+      stage.expect(await peeked(b)).toBe('value own, 1, 2, 3');
+      stage.expect(await c.renew(fencingToken)).toMatchObject({ state: 'held', waiters: 0 });
+    },
+  },
+  'a look at what is stored finds nothing from before an invalidation, also one that the server lost': {
+    async body(stage) {
+      const { a, b } = await stage.actors('a', 'b');
+      const token = await stored(a, value('old'), LONG);
+      stage.expect(await peeked(b, token)).toBe('nothing');
+      stage.expect(await peeked(a)).toBe('value old, free');
+      await stored(a, value('newer'), LONG);
+      stage.expect(await peeked(b)).toBe('value newer, free');
+      await a.invalidate();
+      stage.expect(await peeked(b)).toBe('nothing');
+    },
+  },
   'an outcome that is not shareable is never stored': {
     async body(stage) {
       const { a, b } = await stage.actors('a', 'b');
@@ -137,6 +206,23 @@ const FRESH: CacheRead = Object.freeze({ ...NOTHING, freshMs: 60_000, staleMs: 6
 /** Nothing is fresh, much is stale. */
 const STALE: CacheRead = Object.freeze({ freshMs: 1, freshErrorMs: 60_000, staleMs: 60_000, staleIfErrorMs: 60_000 });
 const LONG: CacheWrite = Object.freeze({ valueMs: 60_000, errorMs: 60_000, loadMs: 0 });
+
+const EVERYTHING: CacheRead = Object.freeze({
+  freshMs: 60_000,
+  freshErrorMs: 0,
+  staleMs: 120_000,
+  staleIfErrorMs: 120_000,
+  revalidateMs: 0,
+});
+
+function own(lifetimes: StoredLifetimes): CacheWrite {
+  return { valueMs: 60_000, errorMs: 0, loadMs: 0, lifetimes };
+}
+
+async function peeked(actor: Actor, floor = 0): Promise<string> {
+  const found = await actor.peek(floor);
+  return found === undefined ? 'nothing' : `${read(found.outcome)}, ${Object.values(found.lifetimes ?? ['free']).join(', ')}`;
+}
 
 /** Leads a flight with a new id, settles it, and returns its token. */
 async function stored(actor: Actor, outcome: Outcome, cache: CacheWrite): Promise<number> {

@@ -11,6 +11,7 @@ import type {
   Outcome,
   Renewal,
   Settlement,
+  StoredOutcome,
 } from '../../coordinator.js';
 import type { ContractServer, ContractTimings } from '../coordinator-contract.js';
 
@@ -156,6 +157,10 @@ export class Actor {
 
   invalidate(): Promise<number> {
     return this.link.invalidate({ key: this.#key });
+  }
+
+  async peek(floor = 0): Promise<StoredOutcome | undefined> {
+    return this.link.peek?.({ key: this.#key, floor });
   }
 
   /** The messages that brought an outcome to this id. */
