@@ -28,6 +28,7 @@ export default defineConfig({
       project('contract', 20_000),
       project('simulation', 120_000),
       project('integration', 60_000, true),
+      project('browser', 60_000, true),
       project('fault', 120_000, true),
       project('package', 120_000, true),
     ],

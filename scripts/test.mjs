@@ -1,5 +1,6 @@
 // `npm test`: everything, on a fresh clone of a machine with nothing but Node. `--help` names the steps.
 import { parseArgs } from 'node:util';
+import { findChromium } from './lib/chromium.mjs';
 import { createLog, elapsed } from './lib/log.mjs';
 import { installNode, otherNodes } from './lib/node-versions.mjs';
 import { installPackages } from './lib/packages.mjs';
@@ -15,7 +16,7 @@ const log = createLog();
 const fastTests = ['test/unit/', 'test/simulation/', 'packages/core/test/contract/'];
 const fastProjects = ['unit', 'simulation', 'contract'].flatMap((name) => ['--project', name]);
 
-/** In the order they run. `build`, `redis` and `prometheus` name what a step needs before it. */
+/** In the order they run. `build`, `redis`, `prometheus` and `chromium` name what a step needs before it. */
 const steps = [
   { name: 'format', what: 'every file is formatted (npm run format repairs it)', run: tool('oxfmt', '--check', '.') },
   { name: 'build', what: 'packages, examples and testkit compile', run: tool('tsc', '-b') },
@@ -35,6 +36,7 @@ const steps = [
     prometheus: true,
     run: project('integration'),
   },
+  { name: 'browser', what: "the demo's live page in a real browser", build: true, redis: true, chromium: true, run: project('browser') },
   { name: 'fault', what: 'killed leaders, lost messages, a Redis that goes away', build: true, redis: true, run: project('fault') },
   ...Object.entries(otherNodes).map(([name, version]) => ({
     name,
@@ -65,6 +67,10 @@ async function prepare(selected) {
   if (selected.some((step) => step.prometheus)) {
     log.step('find Prometheus');
     Object.assign(env, await findPrometheus(log));
+  }
+  if (selected.some((step) => step.chromium)) {
+    log.step('find Chromium');
+    Object.assign(env, await findChromium(log));
   }
   return env;
 }

@@ -10,6 +10,8 @@ export interface DemoOptions {
   readonly keys: number;
   /** Absent: long enough for the whole burst to arrive while the query runs. */
   readonly busyMs: number | undefined;
+  /** Of the live page; 0 picks a free one. */
+  readonly port: number;
 }
 
 export type ParsedArguments =
@@ -29,6 +31,7 @@ and with collapsing, prints both side by side, then serves a live page until Ctr
   --keys <n>      blocks of seats that they ask for, 1 to ${MATCHES * BLOCKS_PER_MATCH} (default 1)
   --busy-ms <n>   time that each seat query takes, 0 to 10000; stands for a busy database
                   (default: 1.25 times what this machine needs to deliver the burst, at least 150)
+  --port <n>      port of the live page on 127.0.0.1 (default: a free one)
   --help          print this
 
 REDIS_URL and DATABASE_URL use servers that run already; without them the demo starts its own.`;
@@ -46,6 +49,7 @@ export function parseArguments(argv: readonly string[]): ParsedArguments {
       requests,
       keys: wholeNumber('keys', values.keys, 1, MATCHES * BLOCKS_PER_MATCH),
       busyMs: values['busy-ms'] === undefined ? undefined : wholeNumber('busy-ms', values['busy-ms'], 0, 10_000),
+      port: wholeNumber('port', values.port, 0, 65_535),
     };
     if (options.keys > requests) throw new Error(`--keys ${options.keys}: expected at most as many as --requests, which is ${requests}`);
     return { kind: 'run', options };
@@ -61,6 +65,7 @@ const OPTIONS = {
   requests: { type: 'string', default: '1000' },
   keys: { type: 'string', default: '1' },
   'busy-ms': { type: 'string' },
+  port: { type: 'string', default: '0' },
   help: { type: 'boolean', default: false },
 } as const;
 

@@ -1,9 +1,11 @@
 import type { DemoOptions } from './arguments.js';
 import { type Child, startChild } from './child.js';
 import { openDatabase } from './database.js';
-import { createLive, type Live } from './live.js';
+import { type Answers, createAnswers } from './answers.js';
+import { startControlServer } from './control-server.js';
+import { createLive, type Scene } from './live.js';
 import { type BurstSetting, measure, type Stage, warmUp } from './measure.js';
-import { type Proxy, startProxy } from './proxy.js';
+import { startProxy } from './proxy.js';
 import { startReplicas } from './replicas.js';
 import { type Comparison, toTable } from './report.js';
 import type { Teardown } from './teardown.js';
@@ -14,16 +16,17 @@ export interface DemoContext {
   readonly say: (text: string) => void;
 }
 
-/** What both bursts have shown, and where the shop goes on. */
+/** What both bursts have shown. */
 export interface Shown {
   readonly comparison: Comparison;
-  readonly url: string;
+  /** Serves the live page until the teardown. */
+  serve(): Promise<{ readonly pageUrl: string; readonly shopUrl: string }>;
 }
 
 /** Starts everything, fires both bursts, and leaves the shop running until the teardown. */
 export async function runDemo(context: DemoContext): Promise<Shown> {
   const { options, say } = context;
-  const { stage, proxy, live } = await setUp(context);
+  const { stage, answers } = await setUp(context);
   const deliveryMs = await warmUp(stage);
   const busyMs = options.busyMs ?? Math.min(2_000, Math.max(150, Math.ceil((1.25 * deliveryMs) / 50) * 50));
   say(`all connections are open; this machine delivers ${options.requests} requests within ${Math.round(deliveryMs)} ms,`);
@@ -31,12 +34,19 @@ export async function runDemo(context: DemoContext): Promise<Shown> {
   say('');
   const without = await burst(context, stage, { collapse: 'off', busyMs, verify: true });
   const collapsed = await burst(context, stage, { collapse: 'cluster', busyMs, verify: true });
-  live.begin({ stage, busyMs, requests: () => proxy.requests() });
   const comparison = { load: stage.load, without, with: collapsed };
   say(`\n${toTable(comparison)}\n`);
   if (collapsed.databaseQueries > options.keys)
     say(`  More queries than keys: the burst took longer to arrive than the query to run. Raise --busy-ms.\n`);
-  return { comparison, url: `http://127.0.0.1:${stage.proxyPort}/` };
+  return { comparison, serve: () => serve(context, { stage, busyMs, answers, comparison }) };
+}
+
+async function serve({ options, teardown }: DemoContext, scene: Scene) {
+  const live = await createLive(scene);
+  teardown.defer('the live page', () => live.end());
+  const server = await startControlServer({ live, port: options.port });
+  teardown.defer('the control server', () => server.close());
+  return { pageUrl: server.url, shopUrl: `http://127.0.0.1:${scene.stage.proxyPort}/` };
 }
 
 async function burst({ say }: DemoContext, stage: Stage, setting: BurstSetting) {
@@ -47,7 +57,7 @@ async function burst({ say }: DemoContext, stage: Stage, setting: BurstSetting) 
   return measurement;
 }
 
-async function setUp({ options, teardown, say }: DemoContext): Promise<{ stage: Stage; proxy: Proxy; live: Live }> {
+async function setUp({ options, teardown, say }: DemoContext): Promise<{ stage: Stage; answers: Answers }> {
   const keeper = startKeeper(options, teardown, say);
   const { databaseUrl, redisUrl } = await keeper.next('ready');
   const database = await openDatabase(String(databaseUrl));
@@ -55,13 +65,12 @@ async function setUp({ options, teardown, say }: DemoContext): Promise<{ stage: 
   say(`starting ${options.replicas} replicas, each with a pool of ${POOL_SIZE} database connections`);
   const env = { DATABASE_URL: String(databaseUrl), REDIS_URL: String(redisUrl), POOL_SIZE: String(POOL_SIZE) };
   const replicas = await startReplicas({ count: options.replicas, env, teardown });
-  const live = createLive();
-  teardown.defer('the live page', () => live.end());
-  const proxy = await startProxy({ ports: () => replicas.ports(), own: (request, response) => live.answer(request, response) });
+  const answers = createAnswers();
+  const proxy = await startProxy({ ports: () => replicas.ports(), onAnswer: (answer) => answers.record(answer) });
   teardown.defer('the proxy', () => proxy.close());
   const generator = startChild('the load generator', new URL('./load-generator.js', import.meta.url), {}, teardown);
   const load = { requests: options.requests, keys: options.keys, replicas: options.replicas };
-  return { stage: { generator, replicas, database, proxyPort: proxy.port, load }, proxy, live };
+  return { stage: { generator, replicas, database, proxyPort: proxy.port, load }, answers };
 }
 
 const POOL_SIZE = 10;

@@ -1,128 +1,103 @@
-import { readFileSync } from 'node:fs';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { CollapseMode } from '../server/collapsing.js';
+import type { Answers } from './answers.js';
+import { startHistory } from './history.js';
+import { measure, type Stage } from './measure.js';
+import type { Replicas } from './replicas.js';
+import type { Comparison } from './report.js';
+import type { Burst, Status } from './status.js';
+import { createVisitors } from './visitors.js';
 
-import { type CollapseMode, isCollapseMode } from '../server/collapsing.js';
-import { measure, type Measurement, type Stage } from './measure.js';
-
-/** The page that shows the shop while it runs, and its buttons. */
+/** The shop while it runs: what the live page shows, and what its buttons do. */
 export interface Live {
-  /** Answers the page's own paths, `/` and `/demo/…`; false for everything else, which is the shop's. */
-  answer(request: IncomingMessage, response: ServerResponse): boolean;
-  /** Starts to count; until then the page says that the demo is still measuring. */
-  begin(scene: Scene): void;
+  status(): Status;
+  /** Hears of each change until it is told to stop. The visitors come while somebody watches. */
+  watch(listener: () => void): () => void;
+  /** Fires a burst; false when one is under way. */
+  burst(): boolean;
+  /** Resolves when every replica has obeyed. */
+  collapse(mode: CollapseMode): Promise<void>;
+  visitors(on: boolean): void;
+  kill(number?: number): ReturnType<Replicas['kill']>;
   end(): void;
 }
 
 export interface Scene {
   readonly stage: Stage;
   readonly busyMs: number;
-  /** How many requests the load balancer has passed on so far. */
-  readonly requests: () => number;
+  readonly answers: Answers;
+  readonly comparison: Comparison;
 }
 
-interface Sample {
-  readonly requests: number;
-  readonly databaseQueries: number;
-}
+export async function createLive({ stage, busyMs, answers, comparison }: Scene): Promise<Live> {
+  const { replicas, database, load } = stage;
+  const first = { without: comparison.without, with: comparison.with };
+  const visitors = await createVisitors(stage);
+  const listeners = new Set<() => void>();
+  const changed = () => listeners.forEach((listener) => listener());
+  const history = startHistory(database, answers, changed);
+  const state = { collapse: 'cluster' as CollapseMode, visitorsOn: true, bursting: false, lastBurst: null as Burst | null, ended: false };
+  replicas.onChange(changed);
 
-interface Show {
-  readonly scene: Scene;
-  readonly perSecond: Sample[];
-  collapse: CollapseMode;
-  bursting: boolean;
-  lastBurst: Measurement | undefined;
-}
+  /** Whatever was under way fails when everything is being stopped. */
+  const report = (error: unknown) => void (state.ended || console.error(String(error)));
 
-const SAMPLES_MAX = 60;
+  /** They make way for a burst, so that PostgreSQL counts the queries of the burst alone. */
+  const adjustVisitors = () => visitors.set(state.visitorsOn && !state.bursting && listeners.size > 0).catch(report);
 
-/** Creates the page; it counts nothing before `begin`. */
-export function createLive(): Live {
-  const page = readFileSync(new URL('../../public/index.html', import.meta.url));
-  let show: Show | undefined;
-  let sampling: NodeJS.Timeout | undefined;
+  async function fire(): Promise<void> {
+    const { collapse, lastBurst } = state;
+    await adjustVisitors();
+    const measurement = await measure(stage, { collapse, busyMs, verify: false });
+    state.lastBurst = { number: (lastBurst?.number ?? 0) + 1, collapse, requests: load.requests, ...measurement };
+  }
+
   return {
-    answer(request, response) {
-      const path = (request.url ?? '/').split('?')[0] ?? '/';
-      if (path === '/' && request.method === 'GET') return sendPage(response, page);
-      if (!path.startsWith('/demo/')) return false;
-      if (show === undefined) return sendJson(response, 503, { error: 'still_measuring' });
-      return act(show, `${request.method} ${path}`, request, response);
+    status: () => ({
+      collapse: state.collapse,
+      visitors: { on: state.visitorsOn, count: visitors.count },
+      bursting: state.bursting,
+      busyMs,
+      load,
+      first,
+      lastBurst: state.lastBurst,
+      replicas: replicas.list(),
+      seconds: history.seconds(),
+    }),
+    watch(listener) {
+      listeners.add(listener);
+      void adjustVisitors();
+      return () => {
+        listeners.delete(listener);
+        void adjustVisitors();
+      };
     },
-    begin(scene) {
-      const begun: Show = { scene, perSecond: [], collapse: 'cluster', bursting: false, lastBurst: undefined };
-      show = begun;
-      const sample = createSampler(begun);
-      const sampleOrSkip = () => void sample().catch(() => {}); // the next sample covers one that fails
-      sampleOrSkip();
-      sampling = setInterval(sampleOrSkip, 1_000);
+    burst() {
+      if (state.bursting) return false;
+      state.bursting = true;
+      changed();
+      fire()
+        .catch(report)
+        .finally(() => {
+          state.bursting = false;
+          changed();
+          void adjustVisitors();
+        });
+      return true;
     },
-    end: () => clearInterval(sampling),
+    async collapse(mode) {
+      state.collapse = mode;
+      changed();
+      await replicas.configure({ collapse: mode, busyMs });
+    },
+    visitors(on) {
+      state.visitorsOn = on;
+      changed();
+      void adjustVisitors();
+    },
+    kill: (number) => replicas.kill(number),
+    end() {
+      state.ended = true;
+      history.end();
+    },
   };
-}
-
-/** Each sample holds what was added since the one before. */
-function createSampler(show: Show): () => Promise<void> {
-  const { stage, requests } = show.scene;
-  let before: Sample | undefined;
-  return async () => {
-    const now = { requests: requests(), databaseQueries: await stage.database.seatQueries() };
-    if (before !== undefined) {
-      show.perSecond.push({ requests: now.requests - before.requests, databaseQueries: now.databaseQueries - before.databaseQueries });
-      if (show.perSecond.length > SAMPLES_MAX) show.perSecond.shift();
-    }
-    before = now;
-  };
-}
-
-function act(show: Show, what: string, request: IncomingMessage, response: ServerResponse): boolean {
-  if (what === 'GET /demo/status') return sendJson(response, 200, status(show));
-  // A page of another origin cannot send this header without being asked for permission first, which it does not get.
-  if (request.headers['x-demo'] === undefined) return sendJson(response, 403, { error: 'x_demo_header_missing' });
-  const mode = new URLSearchParams(request.url?.split('?')[1]).get('mode');
-  if (what === 'POST /demo/burst') return startBurst(show, response);
-  if (what === 'POST /demo/collapse' && isCollapseMode(mode)) return switchTo(show, mode, response);
-  if (what === 'POST /demo/kill') return sendJson(response, 200, { killed: show.scene.stage.replicas.killOne() ?? null });
-  return sendJson(response, 404, { error: 'not_found' });
-}
-
-function status({ scene, perSecond, collapse, bursting, lastBurst }: Show) {
-  const { load, replicas } = scene.stage;
-  return {
-    collapse,
-    bursting,
-    busyMs: scene.busyMs,
-    replicas: { running: replicas.ports().length, wanted: load.replicas },
-    load,
-    perSecond,
-    lastBurst: lastBurst ?? null,
-  };
-}
-
-function startBurst(show: Show, response: ServerResponse): boolean {
-  if (show.bursting) return sendJson(response, 409, { error: 'burst_under_way' });
-  show.bursting = true;
-  measure(show.scene.stage, { collapse: show.collapse, busyMs: show.scene.busyMs, verify: false })
-    .then((measurement) => (show.lastBurst = measurement))
-    .catch((error: unknown) => console.error(String(error)))
-    .finally(() => (show.bursting = false));
-  return sendJson(response, 202, { started: true });
-}
-
-function switchTo(show: Show, collapse: CollapseMode, response: ServerResponse): boolean {
-  show.collapse = collapse;
-  show.scene.stage.replicas
-    .configure({ collapse, busyMs: show.scene.busyMs })
-    .then(() => sendJson(response, 200, { collapse }))
-    .catch((error: unknown) => sendJson(response, 500, { error: String(error) }));
-  return true;
-}
-
-function sendPage(response: ServerResponse, page: Buffer): boolean {
-  response.writeHead(200, { 'content-type': 'text/html; charset=utf-8', 'cache-control': 'no-store' }).end(page);
-  return true;
-}
-
-function sendJson(response: ServerResponse, statusCode: number, value: unknown): boolean {
-  response.writeHead(statusCode, { 'content-type': 'application/json', 'cache-control': 'no-store' }).end(JSON.stringify(value));
-  return true;
 }

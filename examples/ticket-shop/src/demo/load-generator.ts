@@ -1,21 +1,35 @@
+import { setMaxListeners } from 'node:events';
 import { Agent, get } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { isMessage } from './child.js';
 import type { BurstOrder, BurstReport } from './burst.js';
+import type { VisitorsOrder } from './visitors.js';
 
 /*
- * Fires bursts from a process of its own, so that neither the proxy nor the replicas wait for it. All requests of a
- * burst are sent in one turn of the event loop, on connections that earlier bursts have opened.
+ * Fires bursts, and plays the visitors of the live page, from a process of its own, so that neither the proxy nor the
+ * replicas wait for it. All requests of a burst are sent in one turn of the event loop, on connections that earlier
+ * bursts have opened.
  */
 const agent = new Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets: Infinity });
 
 process.on('disconnect', () => process.exit(0));
 process.on('message', (message: unknown) => {
-  if (isOrder(message)) void fire(message).then((report) => process.send?.({ kind: 'fired', report }, undefined, undefined, () => {}));
+  if (isOrder(message)) void fire(message).then((report) => tell({ kind: 'fired', report }));
+  if (isVisitorsOrder(message)) void setVisitors(message).then(() => tell({ kind: 'visitors-set' }));
 });
+
+/** A parent that has gone does not hear it. */
+function tell(message: object): void {
+  process.send?.(message, undefined, undefined, () => {});
+}
 
 function isOrder(message: unknown): message is BurstOrder & { kind: 'fire' } {
   return isMessage(message) && message.kind === 'fire' && Array.isArray(message['requests']) && Array.isArray(message['targets']);
+}
+
+function isVisitorsOrder(message: unknown): message is VisitorsOrder & { kind: 'visitors' } {
+  return isMessage(message) && message.kind === 'visitors' && Array.isArray(message['paths']);
 }
 
 async function fire({ port, requests, targets }: BurstOrder): Promise<BurstReport> {
@@ -28,6 +42,28 @@ async function fire({ port, requests, targets }: BurstOrder): Promise<BurstRepor
     if (why !== undefined) failures[why] = (failures[why] ?? 0) + 1;
   }
   return { latenciesMs: answers.map((answer) => answer.tookMs), durationMs, failures };
+}
+
+let closing = new AbortController();
+let visits: Promise<unknown> = Promise.resolve();
+
+/** Resolves when the visitors of before have their last answers, and the new ones have come. */
+async function setVisitors(order: VisitorsOrder): Promise<void> {
+  closing.abort();
+  await visits;
+  closing = new AbortController();
+  const { signal } = closing;
+  setMaxListeners(order.visitors, signal);
+  visits = Promise.all(Array.from({ length: order.visitors }, () => visit(order, signal)));
+}
+
+/** One visitor: thinks for a while, looks at some block, and so on, and leaves on the signal. */
+async function visit({ port, thinkMs, paths }: VisitorsOrder, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    // Exponentially distributed, as independent arrivals are: visitors who got one answer together do not stay together.
+    await sleep(Math.min(5, -Math.log(1 - Math.random())) * thinkMs, undefined, { signal }).catch(() => {});
+    if (!signal.aborted) await ask(port, paths[Math.floor(Math.random() * paths.length)] ?? '/');
+  }
 }
 
 interface Answer {

@@ -44,10 +44,11 @@ async function run(options: DemoOptions): Promise<void> {
 async function show(options: DemoOptions, isOver: () => boolean): Promise<number | undefined> {
   const say = (text: string) => (options.json ? console.error(text) : console.log(text));
   try {
-    const { comparison, url } = await runDemo({ options, teardown, say });
+    const { comparison, serve } = await runDemo({ options, teardown, say });
     if (options.json) console.log(toJson(comparison));
     if (options.once) return comparison.without.failures + comparison.with.failures > 0 ? 1 : 0;
-    say(`The live page and the shop are at ${url}\nCtrl-C stops everything.`);
+    const { pageUrl, shopUrl } = await serve();
+    say(`The live page is at ${pageUrl}\nThe shop is at ${shopUrl}\nCtrl-C stops everything.`);
     return undefined;
   } catch (error) {
     // Whatever was under way fails when everything is being stopped.

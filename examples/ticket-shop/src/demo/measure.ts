@@ -3,6 +3,7 @@ import { BLOCKS_PER_MATCH } from '../server/schema.js';
 import { type BurstReport, fireBurst, spread, type Target } from './burst.js';
 import type { Child } from './child.js';
 import type { Database } from './database.js';
+import { percentile } from './percentile.js';
 import type { Replicas } from './replicas.js';
 
 /** Everything a burst needs. */
@@ -24,6 +25,7 @@ export interface Measurement {
   readonly databaseQueries: number;
   readonly p50Ms: number;
   readonly p95Ms: number;
+  readonly p99Ms: number;
   readonly failures: number;
 }
 
@@ -65,11 +67,12 @@ function fire({ generator, proxyPort, load }: Stage, targets: readonly Target[])
   return fireBurst(generator, { port: proxyPort, requests: spread(load.requests, targets.length, load.replicas), targets });
 }
 
-function blocks(count: number): { matchId: number; blockId: number }[] {
+/** The first blocks of the shop, in the order of their ids. */
+export function blocks(count: number): { matchId: number; blockId: number }[] {
   return Array.from({ length: count }, (_, index) => ({ matchId: 1 + Math.floor(index / BLOCKS_PER_MATCH), blockId: index + 1 }));
 }
 
-async function seatsOf(block: { matchId: number; blockId: number }, database: Database | undefined): Promise<Target> {
+export async function seatsOf(block: { matchId: number; blockId: number }, database?: Database): Promise<Target> {
   const path = `/api/matches/${block.matchId}/blocks/${block.blockId}/seats`;
   return database === undefined ? { path } : { path, expected: await database.expectedBody(block) };
 }
@@ -79,12 +82,9 @@ function summarize({ latenciesMs, failures }: BurstReport): Omit<Measurement, 'd
   return {
     p50Ms: percentile(sorted, 0.5),
     p95Ms: percentile(sorted, 0.95),
+    p99Ms: percentile(sorted, 0.99),
     failures: Object.values(failures).reduce((sum, count) => sum + count, 0),
   };
-}
-
-function percentile(sorted: readonly number[], share: number): number {
-  return Math.round(sorted[Math.ceil(sorted.length * share) - 1] ?? 0);
 }
 
 function describeFailures(failures: Readonly<Record<string, number>>): string {

@@ -12,27 +12,31 @@ import {
 /** The load balancer of the demo. */
 export interface Proxy {
   readonly port: number;
-  /** How many requests it has passed on since it started. */
-  requests(): number;
   close(): Promise<void>;
 }
 
 export interface ProxyOptions {
   /** Ports of the replicas that take requests now. */
   readonly ports: () => readonly number[];
-  /** Answers the demo's own paths; true when it did. */
-  readonly own?: (request: IncomingMessage, response: ServerResponse) => boolean;
+  /** Hears of each answer. A client that left before its answer gets none. */
+  readonly onAnswer?: (answer: ProxiedAnswer) => void;
+}
+
+export interface ProxiedAnswer {
+  readonly tookMs: number;
+  /** Half an answer is a failure, and so is a status of 500 and above. */
+  readonly failed: boolean;
 }
 
 /**
  * Starts a round-robin proxy on a free port. A replica that is gone costs nobody an answer: requests that may be sent
  * twice (GET and HEAD) go to the next one, as long as no byte of an answer has been passed on.
  */
-export async function startProxy({ ports, own }: ProxyOptions): Promise<Proxy> {
+export async function startProxy({ ports, onAnswer }: ProxyOptions): Promise<Proxy> {
   const agent = new Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets: Infinity, scheduling: 'fifo' });
   let count = 0;
   const listener: RequestListener = (request, response) => {
-    if (own?.(request, response)) return;
+    if (onAnswer !== undefined) watchAnswer(response, onAnswer);
     const replicas = ports();
     const start = count++;
     forward(
@@ -46,7 +50,6 @@ export async function startProxy({ ports, own }: ProxyOptions): Promise<Proxy> {
   const port = await listen(server);
   return {
     port,
-    requests: () => count,
     async close() {
       const closed = once(server, 'close');
       server.close();
@@ -65,6 +68,24 @@ async function listen(server: Server): Promise<number> {
   return address.port;
 }
 
+function watchAnswer(response: ServerResponse, onAnswer: (answer: ProxiedAnswer) => void): void {
+  const startedAt = performance.now();
+  response.once('close', () => {
+    const isWhole = response.writableFinished;
+    if (isWhole || CUT_OFF.has(response))
+      onAnswer({ tookMs: performance.now() - startedAt, failed: !isWhole || response.statusCode >= 500 });
+  });
+}
+
+/** Answers that this proxy had to break off. */
+const CUT_OFF = new WeakSet<ServerResponse>();
+
+/** So that nobody takes half an answer for a whole one. */
+function cutOff(response: ServerResponse): void {
+  if (!response.destroyed) CUT_OFF.add(response);
+  response.destroy();
+}
+
 /** Tries the replicas in this order. */
 function forward(agent: Agent, [port, ...others]: readonly number[], request: IncomingMessage, response: ServerResponse): void {
   if (port === undefined) {
@@ -74,12 +95,12 @@ function forward(agent: Agent, [port, ...others]: readonly number[], request: In
   const { method, url: path, headers } = request;
   const upstream = send({ agent, host: '127.0.0.1', port, method, path, headers }, (answer) => {
     response.writeHead(answer.statusCode ?? 502, answer.headers);
-    answer.on('error', () => response.destroy()); // cut off as well, so that nobody takes half an answer for a whole one
+    answer.on('error', () => cutOff(response));
     answer.pipe(response);
   });
   const maySendTwice = method === 'GET' || method === 'HEAD';
   upstream.on('error', () => {
-    if (response.headersSent || response.destroyed) return void response.destroy();
+    if (response.headersSent || response.destroyed) return cutOff(response);
     forward(agent, maySendTwice ? others : [], request, response);
   });
   response.once('close', () => upstream.destroy());

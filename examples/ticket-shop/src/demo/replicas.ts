@@ -1,3 +1,4 @@
+import { type Activity, isActivity } from '../server/activity.js';
 import type { CollapseMode } from '../server/collapsing.js';
 import { type Child, startChild } from './child.js';
 import type { Teardown } from './teardown.js';
@@ -8,18 +9,27 @@ export interface Setting {
   readonly busyMs: number;
 }
 
+/** One of the replicas as the page shows it. A place keeps its number; its process changes when it was killed. */
+export interface ReplicaView {
+  readonly number: number;
+  readonly state: 'starting' | 'running' | 'gone';
+  readonly pid: number | null;
+  readonly activity: Activity;
+}
+
 export interface Replicas {
   /** Ports of those that run. */
   ports(): readonly number[];
+  list(): readonly ReplicaView[];
   /** Resolves when each of them has obeyed. */
   configure(setting: Setting): Promise<void>;
-  /** Ends one without warning; another takes its place a moment later. Returns its process id. */
-  killOne(): number | undefined;
-}
-
-interface Replica {
-  readonly child: Child;
-  readonly port: number;
+  /**
+   * Ends one without warning, by SIGKILL; another process takes its place a moment later. Without a number it is the one
+   * that leads most. Undefined: there is none to kill.
+   */
+  kill(number?: number): { readonly number: number; readonly pid: number | null } | undefined;
+  /** Hears of each change of {@link list}. */
+  onChange(listener: () => void): void;
 }
 
 export interface ReplicasOptions {
@@ -30,45 +40,91 @@ export interface ReplicasOptions {
 
 /** Starts the replicas, each a process of its own, and resolves when all of them listen. */
 export async function startReplicas({ count, env, teardown }: ReplicasOptions): Promise<Replicas> {
-  let setting: Setting = { collapse: 'off', busyMs: 0 };
-  let stopping = false;
-  const replicas = new Set<Replica>();
-
-  async function start(): Promise<void> {
-    const overrides = { ...env, COLLAPSE: setting.collapse, BUSY_MS: String(setting.busyMs), PORT: '0', HOST: '127.0.0.1' };
-    const child = startChild('a replica', new URL('../server/main.js', import.meta.url), overrides, teardown);
-    const { port } = await child.next('ready');
-    await obey(child, setting); // it may have changed meanwhile
-    const replica = { child, port: Number(port) };
-    replicas.add(replica);
-    child.onExit(() => replicas.delete(replica));
-  }
-
-  async function restartSoon(): Promise<void> {
-    await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
-    if (!stopping) await start().catch((error: unknown) => console.error(String(error)));
-  }
-
-  await Promise.all(Array.from({ length: count }, start));
-  teardown.defer('the restarts', () => (stopping = true));
+  const context: Context = { env, teardown, setting: { collapse: 'off', busyMs: 0 }, stopping: false, changed: () => {} };
+  const places = Array.from({ length: count }, (_, index) => createPlace(index + 1));
+  await Promise.all(places.map((place) => start(place, context)));
+  teardown.defer('the restarts', () => (context.stopping = true));
   return {
-    ports: () => [...replicas].map(({ port }) => port),
-    async configure(next) {
-      setting = next;
-      await Promise.all([...replicas].map(({ child }) => obey(child, next)));
+    ports: () => places.filter(({ state }) => state === 'running').map(({ port }) => port),
+    list: () => places.map(({ number, state, child, activity }) => ({ number, state, pid: child?.pid ?? null, activity })),
+    async configure(setting) {
+      context.setting = setting;
+      const running = places.flatMap(({ state, child }) => (state === 'running' && child !== undefined ? [child] : []));
+      await Promise.all(running.map((child) => obey(child, setting)));
     },
-    killOne() {
-      const [victim] = replicas;
-      if (victim === undefined) return undefined;
-      replicas.delete(victim);
+    kill(number) {
+      const victim = places
+        .filter((place) => mayBeKilled(place, number))
+        .sort((a, b) => b.activity.loading.length - a.activity.loading.length)[0];
+      if (victim?.child === undefined) return undefined;
+      const { pid = null } = victim.child;
+      victim.state = 'gone'; // at once: the load balancer sends nothing more to it
       victim.child.kill();
-      void restartSoon();
-      return victim.child.pid;
+      context.changed();
+      return { number: victim.number, pid };
     },
+    onChange: (listener) => void (context.changed = listener),
   };
 }
 
+interface Context {
+  readonly env: Readonly<Record<string, string>>;
+  readonly teardown: Teardown;
+  setting: Setting;
+  stopping: boolean;
+  changed: () => void;
+}
+
+interface Place {
+  readonly number: number;
+  state: ReplicaView['state'];
+  child: Child | undefined;
+  port: number;
+  activity: Activity;
+}
+
 const RESTART_MS = 3_000;
+const IDLE: Activity = Object.freeze({ loading: [], waiting: 0, led: 0, followed: 0 });
+
+function createPlace(number: number): Place {
+  return { number, state: 'starting', child: undefined, port: 0, activity: IDLE };
+}
+
+function mayBeKilled(place: Place, number: number | undefined): boolean {
+  return place.state === 'running' && (number === undefined || place.number === number);
+}
+
+async function start(place: Place, context: Context): Promise<void> {
+  const { setting, env, teardown } = context;
+  const overrides = { ...env, COLLAPSE: setting.collapse, BUSY_MS: String(setting.busyMs), PORT: '0', HOST: '127.0.0.1' };
+  const child = startChild(`replica ${place.number}`, new URL('../server/main.js', import.meta.url), overrides, teardown);
+  Object.assign(place, { state: 'starting', child, activity: IDLE });
+  context.changed();
+  child.onMessage(({ kind, activity }) => {
+    if (kind !== 'activity' || place.child !== child || !isActivity(activity)) return;
+    place.activity = activity;
+    context.changed();
+  });
+  const { port } = await child.next('ready');
+  await obey(child, context.setting); // it may have changed meanwhile
+  Object.assign(place, { port: Number(port), state: 'running' });
+  context.changed();
+  if (!child.isRunning()) return replace(place, context);
+  child.onExit(() => void replace(place, context));
+}
+
+/** However it ended, another takes its place; the pause lets people see that it is gone. */
+async function replace(place: Place, context: Context): Promise<void> {
+  Object.assign(place, { state: 'gone', child: undefined, activity: IDLE });
+  context.changed();
+  if (context.stopping) return;
+  await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
+  if (context.stopping) return;
+  await start(place, context).catch((error: unknown) => {
+    console.error(String(error));
+    return replace(place, context);
+  });
+}
 
 /** A replica that ends instead of answering has nothing left to obey with. */
 async function obey(child: Child, setting: Setting): Promise<void> {

@@ -17,7 +17,7 @@ export function toJson({ load, without, with: collapsed }: Comparison): string {
   });
 }
 
-function onlyNumbers({ databaseQueries, p50Ms, p95Ms, failures }: Measurement): Measurement {
+function onlyNumbers({ databaseQueries, p50Ms, p95Ms, failures }: Measurement) {
   return { databaseQueries, p50Ms, p95Ms, failures };
 }
 

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 
 import pg from 'pg';
 
+import { followActivity } from './activity.js';
 import { createApp, type Shop } from './app.js';
 import { createCollapsing, isCollapseMode } from './collapsing.js';
 import { readConfig, type ServerConfig } from './config.js';
@@ -38,7 +39,7 @@ async function listen(target: Server, { host, port }: ServerConfig): Promise<voi
   else tellParent({ kind: 'ready', port: actualPort });
 }
 
-/** Under the demo: its orders, and an end when it goes away, however it does. */
+/** Under the demo: its orders, what goes on here, and an end when it goes away, however it does. */
 function followParent(): void {
   process.once('disconnect', () => void stop());
   process.on('message', (message: unknown) => {
@@ -47,6 +48,7 @@ function followParent(): void {
     shop.busyMs = message.busyMs;
     tellParent({ kind: 'configured' });
   });
+  followActivity(shop.collapsing.collapser, (activity) => tellParent({ kind: 'activity', activity }));
 }
 
 /** A parent that has gone does not hear it; the end follows by `disconnect`. */

@@ -1,3 +1,5 @@
+import { tracingChannel } from 'node:diagnostics_channel';
+
 import type { Pool } from 'pg';
 
 /** What a customer sees of one block. */
@@ -24,15 +26,25 @@ export interface Seat {
 /** Names the seat query in PostgreSQL's own statistics, so that the demo counts this one and no other. */
 export const SEAT_QUERY_MARK = 'seat_map_states';
 
+/** Tells who listens when a seat query begins and ends; costs next to nothing while nobody does. */
+export const seatQueries = tracingChannel<unknown, SeatQuery>('ticket-shop:seat-query');
+
+export interface SeatQuery {
+  readonly matchId: number;
+  readonly blockId: number;
+}
+
 /**
  * The seat query. `busyMs` is spent inside PostgreSQL, on the query's connection: it stands for a database that is
  * busy with everything else on the opening minute.
  * @returns undefined when there is no such block in that match
  */
 export async function loadSeatMap(pool: Pool, block: { matchId: number; blockId: number; busyMs: number }): Promise<SeatMap | undefined> {
-  const { rows } = await pool.query<SeatRow>(SEAT_QUERY, [block.matchId, block.blockId, block.busyMs]);
+  const { matchId, blockId, busyMs } = block;
+  const query = () => pool.query<SeatRow>(SEAT_QUERY, [matchId, blockId, busyMs]);
+  const { rows } = await seatQueries.tracePromise(query, { matchId, blockId });
   if (rows.length === 0) return undefined;
-  return { matchId: block.matchId, blockId: block.blockId, free: rows.reduce((sum, row) => sum + row.free, 0), rows };
+  return { matchId, blockId, free: rows.reduce((sum, row) => sum + row.free, 0), rows };
 }
 
 const SEAT_QUERY = `

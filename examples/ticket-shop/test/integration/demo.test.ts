@@ -1,7 +1,9 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chmod, mkdtemp, readdir, readFile, readlink, rm } from 'node:fs/promises';
+import { type IncomingMessage, request, type RequestOptions } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -69,6 +71,27 @@ describe('the demo', () => {
     await expectNothingLeft();
   });
 
+  it('shows its page to loopback names only, and takes orders from no page but its own', async () => {
+    const child = demo('--requests', '4', '--replicas', '1', '--busy-ms', '0');
+    const [url] = await said(child, /http:\/\/127\.0\.0\.1:\d+\//);
+    const own = new URL(url).origin;
+    const statuses = {
+      'its page': await statusOf(url),
+      'a name that an attacker made to point here': await statusOf(url, { headers: { host: 'attacker.example' } }),
+      'no origin': await statusOf(`${url}demo/kill`, { method: 'POST' }),
+      'another origin': await statusOf(`${url}demo/kill`, { method: 'POST', headers: { origin: 'http://attacker.example' } }),
+      'another port': await statusOf(`${url}demo/kill`, { method: 'POST', headers: { origin: 'http://127.0.0.1:1' } }),
+      'an order by GET': await statusOf(`${url}demo/kill`),
+      'an unknown replica': await statusOf(`${url}demo/kill?replica=2`, { method: 'POST', headers: { origin: own } }),
+      'an unknown mode': await statusOf(`${url}demo/collapse?mode=sometimes`, { method: 'POST', headers: { origin: own } }),
+      'a file that is not the page’s': await statusOf(`${url}../package.json`),
+      'its own order': await statusOf(`${url}demo/visitors?on=false`, { method: 'POST', headers: { origin: own } }),
+    };
+    expect(Object.values(statuses), JSON.stringify(statuses)).toEqual([200, 403, 403, 403, 403, 404, 409, 400, 404, 200]);
+    child.kill('SIGINT');
+    await expectNothingLeft();
+  });
+
   it('leaves nothing behind when a server does not start', async () => {
     const { code, stderr } = await ended(demo('--once', { REDIS_SERVER: '/nowhere/redis-server' }));
     expect(code).toBe(1);
@@ -90,7 +113,7 @@ describe('the demo', () => {
   it('explains itself with --help', async () => {
     const { code, stdout } = await ended(demo('--help'));
     expect(code).toBe(0);
-    for (const option of ['--once', '--json', '--replicas', '--requests', '--keys']) expect(stdout).toContain(option);
+    for (const option of ['--once', '--json', '--replicas', '--requests', '--keys', '--port']) expect(stdout).toContain(option);
   });
 });
 
@@ -124,8 +147,16 @@ function said(child: Demo, text: RegExp): Promise<RegExpExecArray> {
 }
 
 async function order(url: string): Promise<void> {
-  const response = await fetch(url, { method: 'POST', headers: { 'x-demo': '1' } });
+  const response = await fetch(url, { method: 'POST', headers: { origin: new URL(url).origin } });
   expect(response.ok).toBe(true);
+}
+
+/** By node:http, because fetch() does not let anybody choose the Host header. */
+async function statusOf(url: string, options: RequestOptions = {}): Promise<number | undefined> {
+  const sent = request(url, options).end();
+  const [response] = (await once(sent, 'response')) as [IncomingMessage];
+  response.resume();
+  return response.statusCode;
 }
 
 async function lastBurst(url: string | undefined): Promise<{ databaseQueries: number; failures: number } | null> {
