@@ -8,6 +8,8 @@ const STOP_MS_MAX = 5_000;
 export interface ChildServer {
   readonly pid: number | undefined;
   readonly running: boolean;
+  /** Null while it runs, and where a signal ended it. */
+  readonly exitCode: number | null;
   /** The last lines it printed, for error messages. */
   readonly log: string;
   send(signal: NodeJS.Signals): void;
@@ -42,6 +44,9 @@ export function spawnServer(
     pid: child.pid,
     get running() {
       return running;
+    },
+    get exitCode() {
+      return child.exitCode;
     },
     get log() {
       return log;

@@ -1,3 +1,5 @@
+export type { TestApp } from './app-process.js';
+export { startApp } from './app-process.js';
 export { freePort } from './free-port.js';
 export type { PostgresServer } from './postgres-server.js';
 export { startPostgres } from './postgres-server.js';
