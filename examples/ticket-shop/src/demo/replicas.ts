@@ -40,10 +40,9 @@ export interface ReplicasOptions {
 
 /** Starts the replicas, each a process of its own, and resolves when all of them listen. */
 export async function startReplicas({ count, env, teardown }: ReplicasOptions): Promise<Replicas> {
-  const context: Context = { env, teardown, setting: { collapse: 'off', busyMs: 0 }, stopping: false, changed: () => {} };
+  const context: Context = { env, teardown, setting: { collapse: 'off', busyMs: 0 }, changed: () => {} };
   const places = Array.from({ length: count }, (_, index) => createPlace(index + 1));
   await Promise.all(places.map((place) => start(place, context)));
-  teardown.defer('the restarts', () => (context.stopping = true));
   return {
     ports: () => places.filter(({ state }) => state === 'running').map(({ port }) => port),
     list: () => places.map(({ number, state, child, activity }) => ({ number, state, pid: child?.pid ?? null, activity })),
@@ -71,7 +70,6 @@ interface Context {
   readonly env: Readonly<Record<string, string>>;
   readonly teardown: Teardown;
   setting: Setting;
-  stopping: boolean;
   changed: () => void;
 }
 
@@ -117,10 +115,10 @@ async function start(place: Place, context: Context): Promise<void> {
 async function replace(place: Place, context: Context): Promise<void> {
   Object.assign(place, { state: 'gone', child: undefined, activity: IDLE });
   context.changed();
-  if (context.stopping) return;
   await new Promise((resolve) => setTimeout(resolve, RESTART_MS));
-  if (context.stopping) return;
+  if (context.teardown.isRunning()) return;
   await start(place, context).catch((error: unknown) => {
+    if (context.teardown.isRunning()) return;
     console.error(String(error));
     return replace(place, context);
   });

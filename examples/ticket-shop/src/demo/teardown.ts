@@ -1,5 +1,7 @@
 /** What must be stopped again, in reverse order of starting. */
 export interface Teardown {
+  /** From the beginning of `run` on. */
+  isRunning(): boolean;
   /** To be called as soon as there is something to stop, not when it is ready. */
   defer(name: string, stop: () => unknown): void;
   /** Stops everything, once; a failure is reported and does not keep the rest from being stopped. */
@@ -21,6 +23,7 @@ export function createTeardown(report: (text: string) => void): Teardown {
   }
 
   return {
+    isRunning: () => running !== undefined,
     defer: (name, stop) => void steps.push({ name, stop }),
     run: () => (running ??= stopAll()),
   };
