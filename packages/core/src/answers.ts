@@ -22,6 +22,24 @@ export class Answers {
     for (const waiter of this.#waiters.all()) this.#waiters.fail(waiter, error);
   }
 
+  /** Those who take what a load offers before its end, except `leader`. Returns how many. */
+  giveEarly(offered: unknown, leader: Waiter | undefined): number {
+    return this.#waiters.all().filter((waiter) => waiter !== leader && this.giveEarlyTo(waiter, offered)).length;
+  }
+
+  /** One, if it takes what a load offers. */
+  giveEarlyTo(waiter: Waiter, offered: unknown): boolean {
+    try {
+      const taken = waiter.options.early?.(offered);
+      if (taken === undefined) return false;
+      this.#give(waiter, taken.value, 'local');
+      return true;
+    } catch (error) {
+      this.#waiters.fail(waiter, error);
+      return false;
+    }
+  }
+
   /** One, with the end of its own load. */
   giveEnd(waiter: Waiter, source: Source, end: LoadEnd): void {
     if (end.how === 'value') this.#give(waiter, end.value, source);

@@ -81,6 +81,10 @@ function contextOf<K extends KeyPart, T>(first: BatchItem<K, T>, items: Readonly
     keep(lifetimes) {
       for (const { context } of items.values()) context.keep(lifetimes);
     },
+    isAlone: Array.from(items.values()).every(({ context }) => context.isAlone),
+    offer(early) {
+      for (const { context } of items.values()) context.offer(early);
+    },
     settle: (key, value) => item(key).resolve(value),
     fail: (key, error) => item(key).reject(error),
     of: (key) => item(key).context,

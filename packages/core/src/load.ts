@@ -24,9 +24,11 @@ export interface LoadRequest {
   readonly clock: Clock;
   /** Wraps the loader's call, to know later which loader a call comes from. */
   readonly around: <R>(run: () => R) => R;
+  readonly isAlone: boolean;
   readonly onUnshareable: () => void;
   readonly previous: StoredValue<unknown> | undefined;
   readonly isRefresh: boolean;
+  readonly onOffer: (offered: unknown) => void;
 }
 
 /**
@@ -44,6 +46,7 @@ export class Load {
   #aborted: { readonly reason: unknown } | undefined;
   #trace: Traceparent | undefined;
   #lifetimes: Lifetimes | undefined;
+  #offer: { readonly early: unknown } | undefined;
 
   constructor(request: LoadRequest) {
     this.#request = request;
@@ -68,6 +71,11 @@ export class Load {
   /** How long its value may be stored; undefined where the loader said nothing. */
   get lifetimes(): Lifetimes | undefined {
     return this.#lifetimes;
+  }
+
+  /** What the loader offers to those who wait, while it runs. */
+  get offer(): { readonly early: unknown } | undefined {
+    return this.running ? this.#offer : undefined;
   }
 
   /** Ends the load without an outcome and aborts the loader's signal. */
@@ -108,6 +116,12 @@ export class Load {
         if (lifetimes.ttlMs === undefined)
           throw misuse('ERR_ONEFLIGHT_OPTION', 'lifetimes.ttlMs to be a number of milliseconds', 'undefined');
         if (this.running) this.#lifetimes = lifetimes;
+      },
+      isAlone: request.isAlone,
+      offer: (early) => {
+        if (!this.running) return;
+        this.#offer = { early };
+        request.onOffer(early);
       },
     };
   }

@@ -67,6 +67,8 @@ function loaderOf(key: Key, effect: (context: LoadContext) => unknown): Loader<b
       previous: undefined,
       isRefresh: false,
       keep: () => undefined,
+      isAlone: true,
+      offer: () => undefined,
     });
     return true;
   };

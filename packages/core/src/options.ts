@@ -34,6 +34,14 @@ export interface LoadContext {
    * `ttlMs`): a load that finds it to hold still returns it again.
    */
   readonly previous: StoredValue<unknown> | undefined;
+  /** Whether its outcome is for its own caller only: it was let go by another load, or is over a limit. */
+  readonly isAlone: boolean;
+  /**
+   * Offers something, before the load has ended, to those who wait for it in this process and to those who join them while
+   * it runs; who has the option `early` may take it as its answer. A later offer replaces it. Whoever took it does not wait
+   * any more: `signal` does not count it, and an error of the load does not reach it.
+   */
+  offer(early: unknown): void;
   /** Whether the caller was answered already, with a stored value that this load refreshes. */
   readonly isRefresh: boolean;
   /**
@@ -110,6 +118,11 @@ export interface RunOptions<T = unknown> {
   readonly earlyRefresh?: boolean;
   /** How the value travels to other replicas. The same for all calls of a key. @default the coordinator's */
   readonly codec?: Codec<T>;
+  /**
+   * Called with what the load offers before it has ended (`LoadContext.offer`), if another caller's in this process runs it.
+   * Returns the answer to end the wait with, `undefined` to wait on. What it throws is this caller's error. @default none
+   */
+  readonly early?: (offered: unknown) => { readonly value: T } | undefined;
 }
 
 /** Options of a collapser. */
@@ -121,7 +134,7 @@ export interface CollapserOptions {
   /** `observe`: every caller loads; only count what would have been collapsed. @default 'collapse' */
   readonly mode?: 'collapse' | 'observe';
   /** Defaults for each call. */
-  readonly defaults?: Omit<RunOptions, 'signal'>;
+  readonly defaults?: Omit<RunOptions, 'signal' | 'early'>;
   /** Over a limit a call is not collapsed; it is counted and never fails because of it. */
   readonly limits?: Limits;
   /** Time; for tests. @default the coordinator's, else the process's */
@@ -159,6 +172,7 @@ export interface CallOptions {
   readonly negativeTtlMs: number;
   readonly earlyRefresh: boolean;
   readonly codec: Codec | undefined;
+  readonly early: ((offered: unknown) => { readonly value: unknown } | undefined) | undefined;
 }
 
 export const RUN_DEFAULTS: CallOptions = Object.freeze({
@@ -176,6 +190,7 @@ export const RUN_DEFAULTS: CallOptions = Object.freeze({
   negativeTtlMs: 0,
   earlyRefresh: false,
   codec: undefined,
+  early: undefined,
 });
 
 export const LIMIT_DEFAULTS: Required<Limits> = Object.freeze({
@@ -231,6 +246,7 @@ export const LIFETIME_CHECKS: Readonly<Record<string, OptionCheck>> = {
 export const RUN_CHECKS: Readonly<Record<string, OptionCheck>> = {
   ...DEFAULT_CHECKS,
   signal: (value) => (value instanceof AbortSignal ? undefined : 'an AbortSignal'),
+  early: (value) => (typeof value === 'function' ? undefined : 'a function from what is offered to an answer or undefined'),
 };
 
 const COLLAPSER_CHECKS: Readonly<Record<string, OptionCheck>> = {

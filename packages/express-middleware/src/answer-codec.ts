@@ -2,7 +2,7 @@ import { validateHeaderName, validateHeaderValue } from 'node:http';
 
 import { type Codec, PayloadError } from '@oneflight/core';
 
-import { type Answer, type AnswerHeader, headerBytes, isOwn } from './answer.js';
+import { type Answer, type AnswerHeader, headerBytes, isOwn, LiveAnswer } from './answer.js';
 import { SHAREABLE_STATUSES } from './shareable.js';
 
 export interface CodecOptions {
@@ -19,7 +19,7 @@ export interface CodecOptions {
  * may be an enemy's: sizes are checked before anything is parsed, each field by itself, and every header as if it were to
  * be sent.
  */
-export function answerCodec(options: CodecOptions): Codec<Answer | null> {
+export function answerCodec(options: CodecOptions): Codec<Answer | LiveAnswer | null> {
   return {
     encode: (answer) => encode(answer, options.key),
     decode(bytes) {
@@ -39,8 +39,9 @@ const PREFIX_BYTES = 5;
 const HEAD_BYTES_FACTOR = 6;
 const HEAD_BYTES_EXTRA = 65_536;
 
-function encode(answer: Answer | null, key: string): Uint8Array {
-  if (answer === null) throw new PayloadError('an answer that is private does not travel');
+function encode(answer: Answer | LiveAnswer | null, key: string): Uint8Array {
+  if (answer === null || answer instanceof LiveAnswer)
+    throw new PayloadError('an answer that is private, or not complete, does not travel');
   const { body, ...head } = answer;
   const text = Buffer.from(JSON.stringify({ ...head, key }));
   const prefix = Buffer.alloc(PREFIX_BYTES);

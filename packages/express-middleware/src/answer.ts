@@ -2,23 +2,39 @@ import type { OutgoingHttpHeader } from 'node:http';
 
 import type { Request, Response } from 'express';
 
+import type { Body } from './body.js';
 import { variantOf } from './key.js';
 import { type Head, varyOf } from './shareable.js';
 
-/** An answer in the form that travels: what the handler made of it, nothing of what was on the response before. */
-export interface Answer {
+/** What others get of an answer besides its body: what the handler made of it, nothing of what was on the response before. */
+export interface AnswerHead {
   readonly status: number;
   /** The reason phrase, where the handler chose one. */
   readonly message: string | undefined;
   readonly headers: readonly AnswerHeader[];
   /** Names of headers that were set before and that the handler took away. */
   readonly removed: readonly string[];
-  readonly body: Uint8Array;
-  /** Size of the body in bytes; for the answer to a HEAD what the handler said, if it did. */
+  /** Size of the body in bytes; of one that is still being made, or the answer to a HEAD, what the handler said, if it did. */
   readonly length: number | undefined;
   /** Names of the request headers that the answer depends on, and a hash of the leader's values of them. */
   readonly vary: readonly string[];
   readonly variant: string;
+}
+
+/** An answer in the form that travels. */
+export interface Answer extends AnswerHead {
+  readonly body: Uint8Array;
+}
+
+/** An answer whose body is still being made, for those in the same process. */
+export class LiveAnswer {
+  readonly head: AnswerHead;
+  readonly body: Body;
+
+  constructor(head: AnswerHead, body: Body) {
+    this.head = head;
+    this.body = body;
+  }
 }
 
 export type AnswerHeader = readonly [name: string, value: string | readonly string[]];
@@ -71,7 +87,7 @@ export function dependenciesOf({ headers }: Head, before: HeaderMap): readonly s
 }
 
 /** Whether an answer that depends on these request headers is one for this request. */
-export function isFor(request: Request, { vary, variant }: Answer): boolean {
+export function isFor(request: Request, { vary, variant }: AnswerHead): boolean {
   return variantOf(request, vary) === variant;
 }
 

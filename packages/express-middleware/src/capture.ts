@@ -1,7 +1,7 @@
 import type { LoadContext } from '@oneflight/core';
 import type { Request, Response } from 'express';
 
-import type { Answer } from './answer.js';
+import type { Answer, LiveAnswer } from './answer.js';
 import { conditionsOf, hideConditions } from './conditions.js';
 import { intercept } from './intercept.js';
 import type { CheckedOptions } from './options.js';
@@ -36,15 +36,22 @@ export function capture(given: CaptureOptions, context: LoadContext, onLeft: () 
       if (verdict.kind === 'private') context.unshareable();
       if (verdict.kind === 'failed') reject(verdict.error);
       else resolve(verdict.kind === 'shared' ? (verdict.answer ?? null) : null);
-      shield.letGo();
+      if (!recorder.isFollowed) shield.letGo();
     };
-    const recorder = new Recorder({ ...given, keeps: true, onVerdict });
-    const shield = new Shield(response, recorder, () => {
+    /** The load is given up once nobody on any replica waits for it, or when it takes too long; who follows it here is no waiter. */
+    const dropUnlessFollowed = (): void => {
+      if (recorder.isFollowed) return;
+      if (!recorder.isOpen) shield.letGo();
+      else if (shield.isHolding && context.signal.aborted) recorder.drop();
+    };
+    const onLive = (answer: LiveAnswer): void => context.offer(answer);
+    const recorder = new Recorder({ ...given, keeps: !context.isAlone, onVerdict, onLive, onAlone: dropUnlessFollowed });
+    const onCallerLeft = (): void => {
       onLeft();
-      // The load is given up once nobody on any replica waits for it, or when it takes too long.
-      if (context.signal.aborted) recorder.drop();
-      else context.signal.addEventListener('abort', () => recorder.drop(), { once: true });
-    });
+      if (context.signal.aborted) dropUnlessFollowed();
+      else context.signal.addEventListener('abort', dropUnlessFollowed, { once: true });
+    };
+    const shield = new Shield({ request, response, recorder, onLeft: onCallerLeft });
     const conditions = conditionsOf(request.headers);
     if (conditions !== undefined) hideConditions(request);
     intercept({ response, recorder, shield, conditions, beforeHead: given.beforeHead });

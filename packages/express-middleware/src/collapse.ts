@@ -3,16 +3,16 @@ import { AsyncResource } from 'node:async_hooks';
 import { checkOptions, type Collapser, type LoadContext, objectWith } from '@oneflight/core';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 
-import { type Answer, isFor } from './answer.js';
+import { type Answer, type AnswerHead, isFor, LiveAnswer } from './answer.js';
 import { answerCodec } from './answer-codec.js';
 import { capture, type CaptureOptions, observe } from './capture.js';
 import { errorFor, StepAsideError } from './errors.js';
 import { HitForMiss } from './hit-for-miss.js';
 import { hasCredentials, isAuthorized } from './identity.js';
-import { requestKey } from './key.js';
+import { requestKey, variantOf } from './key.js';
 import { checkCollapseOptions, type CheckedOptions, type CollapseOptions } from './options.js';
 import type { Verdict } from './recorder.js';
-import { replay } from './replay.js';
+import { canBeAnsweredLive, replay, replayLive } from './replay.js';
 import { ownBusinessOf, type UnshareableReason } from './shareable.js';
 import { addCacheStatus, type CacheStatus } from './status-header.js';
 import { type CollapseStats, type HttpBypassReason, Tally, type UnservedReason } from './tally.js';
@@ -51,6 +51,15 @@ interface Exchange {
   readonly request: Request;
   readonly response: Response;
   readonly next: NextFunction;
+}
+
+/** What a request asks the collapser for. */
+interface Flight {
+  readonly key: string;
+  /** The request headers that an answer varied on, as this request has them: it was not for this one. */
+  readonly variant?: string | undefined;
+  /** Instead of running the handler, where a request may only follow. */
+  readonly lead?: (() => never) | undefined;
 }
 
 /**
@@ -93,15 +102,15 @@ class Site {
     this.#tally.collapsed++;
     if (request.method === 'HEAD') {
       const getKey = requestKey(request, this.#options, this.handler, 'GET');
-      if (this.#gets.has(getKey)) return this.#flight(exchange, getKey, stepAside);
+      if (this.#gets.has(getKey)) return this.#flight(exchange, { key: getKey, lead: stepAside });
     }
-    return this.#flight(exchange, key);
+    return this.#flight(exchange, { key });
   }
 
   stats(): CollapseStats {
-    const { collapsed, replayed, bypassed, unshareable, unserved, refused, capturing, capturedBytes } = this.#tally;
+    const { collapsed, replayed, streamed, truncated, bypassed, unshareable, unserved, refused, capturing, capturedBytes } = this.#tally;
     return {
-      ...{ collapsed, replayed, refused, capturing, capturedBytes },
+      ...{ collapsed, replayed, streamed, truncated, refused, capturing, capturedBytes },
       ...{ bypassed: { ...bypassed }, unshareable: { ...unshareable }, unserved: { ...unserved } },
       hitForMissKeys: this.#missed.size,
       getKeys: this.#gets.size,
@@ -124,7 +133,7 @@ class Site {
   }
 
   /** Asks the collapser; the request is answered by its own handler, or by the answer to an equal one. */
-  async #flight(exchange: Exchange, key: string, lead?: () => never): Promise<void> {
+  async #flight(exchange: Exchange, { key, variant, lead }: Flight): Promise<void> {
     const { request, response, next } = exchange;
     const leaves = new AbortController();
     const leave = (): void => {
@@ -138,29 +147,55 @@ class Site {
       lead?.();
       if (response.headersSent) throw new StepAsideError('this request was answered before its turn to load came');
       handled = true;
-      return capture(this.#captureOptions(exchange, key), context, leave, () => ownContext.runInAsyncScope(next));
+      const status: CacheStatus = { how: context.isAlone ? 'alone' : 'leader', varies: variant !== undefined };
+      return capture(this.#captureOptions(exchange, key, status), context, leave, () => ownContext.runInAsyncScope(next));
+    };
+    const early = (offered: unknown): { readonly value: LiveAnswer } | undefined => {
+      if (!(offered instanceof LiveAnswer) || response.headersSent) return undefined;
+      if (isFor(request, offered.head)) {
+        return canBeAnsweredLive(request, response, offered.head, this.#options.etag !== false) ? { value: offered } : undefined;
+      }
+      queueMicrotask(() => leaves.abort(offered.head)); // another variant: there is nothing to wait for
+      return undefined;
     };
     const leaveGets = request.method === 'GET' ? this.#joinGets(key) : undefined;
     try {
-      const answer = await this.#collapser.run(['http', key], load, {
+      const flightKey = variant === undefined ? key : `${key} ${variant}`;
+      const answer = await this.#collapser.run<Answer | LiveAnswer | null>(['http', flightKey], load, {
         ...this.#options.call,
-        ...{ signal: leaves.signal, shareErrors: false, isolate: 'none', codec: this.#codec(key) },
+        ...{ signal: leaves.signal, shareErrors: false, isolate: 'none', early, codec: this.#codec(flightKey) },
       });
-      if (!handled) this.#answerWith(answer, exchange);
+      if (!handled) this.#answerWith(answer, exchange, { key, variant, lead });
     } catch (error) {
-      if (!handled && !leaves.signal.aborted) this.#answerWithout(error, exchange);
+      if (handled) return;
+      if (isHead(leaves.signal.reason)) this.#tryVariant(leaves.signal.reason, exchange, { key, variant, lead });
+      else if (!leaves.signal.aborted) this.#answerWithout(error, exchange);
     } finally {
       leaveGets?.();
       response.off('close', leave);
     }
   }
 
-  #answerWith(answer: Answer | null, exchange: Exchange): void {
+  #answerWith(answer: Answer | LiveAnswer | null, exchange: Exchange, flight: Flight): void {
     const { request, response } = exchange;
     if (response.headersSent) return;
-    if (answer === null || !isFor(request, answer)) return this.#runAlone(exchange, answer === null ? 'error' : 'vary');
+    if (answer === null) return this.#runAlone(exchange, 'error');
+    const tell = (): void => this.#tell(response, { how: 'follower', varies: flight.variant !== undefined });
+    if (answer instanceof LiveAnswer) {
+      this.#tally.replayed++;
+      this.#tally.streamed++;
+      return replayLive(request, response, answer, tell, () => this.#tally.note({ type: 'truncated' }));
+    }
+    if (!isFor(request, answer)) return this.#tryVariant(answer, exchange, flight);
     this.#tally.replayed++;
-    replay(request, response, answer, () => this.#tell(response, { how: 'follower' }));
+    replay(request, response, answer, tell);
+  }
+
+  /** The answer is for requests of another variant: this one looks for those of its own. */
+  #tryVariant({ vary }: AnswerHead, exchange: Exchange, { key, variant, lead }: Flight): void {
+    const { request } = exchange;
+    if (variant !== undefined || lead !== undefined) return this.#runAlone(exchange, 'vary');
+    void this.#flight(exchange, { key, variant: variantOf(request, vary) });
   }
 
   /** No answer came: an error for the application only where running the handler is what must not happen. */
@@ -177,13 +212,12 @@ class Site {
     next();
   }
 
-  #captureOptions({ request, response }: Exchange, key: string): CaptureOptions {
-    const isMiss = this.#missed.has(key);
+  #captureOptions({ request, response }: Exchange, key: string, status?: CacheStatus): CaptureOptions {
     return {
       ...{ request, response, options: this.#options, tally: this.#tally, warnings: this.#warnings },
       onVerdict: (verdict) => this.#learn(key, verdict),
       beforeHead: () => {
-        if (!isMiss) this.#tell(response, { how: 'leader' });
+        if (status !== undefined) this.#tell(response, status);
       },
     };
   }
@@ -218,6 +252,11 @@ const PASSING = new Set<UnshareableReason>(['busy', 'incomplete']);
 /** A HEAD has no body to give to those who asked with GET. */
 function stepAside(): never {
   throw new StepAsideError('a HEAD does not run for those who asked with GET');
+}
+
+/** Why a request left: the head of an answer to another variant. */
+function isHead(reason: unknown): reason is AnswerHead {
+  return typeof reason === 'object' && reason !== null && 'variant' in reason;
 }
 
 function isTimeout(error: unknown): boolean {

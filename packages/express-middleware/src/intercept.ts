@@ -6,6 +6,8 @@ import { headersOf } from './answer.js';
 import { type Conditions, isFresh, omitContent } from './conditions.js';
 import type { Recorder } from './recorder.js';
 import type { Shield } from './shield.js';
+import { flushOf } from './replay.js';
+import { SharedWriter } from './shared-writer.js';
 
 export interface Interception {
   readonly response: Response;
@@ -54,13 +56,22 @@ function interceptHead({ response, recorder, conditions, beforeHead }: Intercept
 
 function interceptBody({ response, recorder, shield }: Interception): void {
   const { write, addTrailers } = response;
+  const writer = shield === undefined ? undefined : new SharedWriter(response, recorder, shield);
   response.write = (...args: unknown[]) => {
-    if (shield?.isHolding === true) return writeToNobody(response, recorder, shield, args);
+    if (writer !== undefined && (recorder.isKeeping || recorder.isFollowed)) return writer.write(args);
     const hasRoom: unknown = Reflect.apply(write, response, args);
     recorder.addBody(args[0], args[1]);
-    // Bounded by bodyBytesMax: a leader's caller who reads slowly holds up nobody else.
-    return hasRoom === true || recorder.isKeeping;
+    return hasRoom === true;
   };
+  const flush = flushOf(response);
+  if (flush !== undefined) {
+    Object.assign(response, {
+      flush() {
+        flush();
+        recorder.body.flush();
+      },
+    });
+  }
   response.addTrailers = (trailers) => {
     recorder.giveUp('trailer');
     Reflect.apply(addTrailers, response, [trailers]);
@@ -70,13 +81,15 @@ function interceptBody({ response, recorder, shield }: Interception): void {
 function interceptEnd({ response, recorder, shield }: Interception): void {
   const { end, destroy } = response;
   response.end = (...args: unknown[]) => {
+    let isPassedOn = false;
     if (!response.writableEnded) {
-      recorder.addBody(args[0], args[1]);
-      recorder.addValidator();
+      isPassedOn = recorder.addBody(args[0], args[1]);
+      recorder.seeEnd();
       if (shield?.isHolding === true && !response.headersSent) response.writeHead(response.statusCode);
+      recorder.body.flushOwner();
       shield?.beforeEnd();
     }
-    Reflect.apply(end, response, args);
+    Reflect.apply(end, response, isPassedOn ? args.filter((arg) => typeof arg === 'function') : args);
     recorder.finish();
     return response;
   };
@@ -85,16 +98,6 @@ function interceptEnd({ response, recorder, shield }: Interception): void {
     Reflect.apply(destroy, response, [error]);
     return response;
   };
-}
-
-/** The caller has left; others still wait for what its handler writes. */
-function writeToNobody(response: Response, recorder: Recorder, shield: Shield, args: readonly unknown[]): boolean {
-  if (!response.headersSent) response.writeHead(response.statusCode);
-  recorder.addBody(args[0], args[1]);
-  shield.noteProgress();
-  const callback = args.find((arg): arg is () => void => typeof arg === 'function');
-  if (callback !== undefined) process.nextTick(callback);
-  return true;
 }
 
 /** `writeHead` may send headers that `getHeaders` never shows; setting them first leaves one place to look at. */

@@ -1,6 +1,17 @@
 import type { Request, Response } from 'express';
 
-import { type Answer, dependenciesOf, headerBytes, headersOf, removedHeaders, sharedHeaders } from './answer.js';
+import {
+  type Answer,
+  type AnswerHead,
+  type AnswerHeader,
+  dependenciesOf,
+  headerBytes,
+  headersOf,
+  LiveAnswer,
+  removedHeaders,
+  sharedHeaders,
+} from './answer.js';
+import { Body } from './body.js';
 import { entityTag } from './conditions.js';
 import { CutAnswerError, FailedAnswerError } from './errors.js';
 import { hasCredentials, isAuthorized } from './identity.js';
@@ -30,6 +41,10 @@ export interface RecorderOptions {
   /** Whether to keep a copy; without, it only finds out whether the answer could be shared. */
   readonly keeps: boolean;
   readonly onVerdict: (verdict: Verdict) => void;
+  /** The head is known, others may have the answer, and its body is not complete yet. */
+  readonly onLive?: (answer: LiveAnswer) => void;
+  /** Nobody follows it any more, or all who did have it. */
+  readonly onAlone?: () => void;
 }
 
 /** Watches what an answer consists of, and keeps it for as long as it may be shared. */
@@ -37,10 +52,11 @@ export class Recorder {
   readonly #given: RecorderOptions;
   readonly #before: ReadonlyMap<string, string | readonly string[]>;
   readonly #hadFlush: boolean;
-  readonly #chunks: Buffer[] = [];
+  #body: Body;
   #bodyBytes = 0;
   #head: (Head & { readonly message: string | undefined }) | undefined;
   #isOpen = true;
+  #isEnding = false;
   /** What the option `share` said: it is asked once for an answer. */
   #isRefused: boolean | undefined;
 
@@ -48,6 +64,7 @@ export class Recorder {
     this.#given = given;
     this.#before = headersOf(given.response);
     this.#hadFlush = 'flush' in given.response;
+    this.#body = this.#newBody();
     if (given.keeps) given.tally.capturing++;
   }
 
@@ -59,6 +76,16 @@ export class Recorder {
   /** Whether a copy is being made, which a slow caller must not slow down. */
   get isKeeping(): boolean {
     return this.#isOpen && this.#given.keeps;
+  }
+
+  /** Whether others here get the body as it is made. */
+  get isFollowed(): boolean {
+    return this.#body.isFollowed;
+  }
+
+  /** The body as it is made: its own caller too gets it from there once it is too large to be kept whole. */
+  get body(): Body {
+    return this.#body;
   }
 
   /** The head is about to be sent: decides whether others may have the answer, and adds what they and its caller are to see. */
@@ -73,47 +100,70 @@ export class Recorder {
     this.#warnAbout(head);
     this.#addCacheControl(head);
     this.#head = { ...head, message };
-    if (headerBytes(this.#sharedHeaders()) > this.#given.options.limits.headersBytesMax) this.giveUp('headers_too_large');
+    if (headerBytes(this.#sharedHeaders()) > this.#given.options.limits.headersBytesMax) return this.giveUp('headers_too_large');
+    const isBegun = !this.#isEnding && this.#given.request.method !== 'HEAD' && status !== 204;
+    if (isBegun && this.#given.onLive !== undefined) setImmediate(() => this.#goLive(head));
+  }
+
+  /** An answer that is complete by then, as most are, is given to all as a whole: with its length and a validator. */
+  #goLive(head: Head): void {
+    if (this.isKeeping && this.#head?.headers === head.headers) {
+      this.#given.onLive?.(new LiveAnswer({ ...this.#answerHead(this.#head), length: lengthOf(head) }, this.#body));
+    }
   }
 
   /** The head was not sent after all: what follows is another answer. */
   forgetHead(): void {
     this.#head = undefined;
     this.#isRefused = undefined;
-    this.#release();
+    this.#bodyBytes = 0;
+    this.#body.cut();
+    this.#body = this.#newBody();
   }
 
-  addBody(chunk: unknown, encoding: unknown): void {
-    if (!this.#isOpen || this.#given.request.method === 'HEAD') return;
+  /** Returns whether the caller whose handler runs gets these bytes from the body, as the others do. */
+  addBody(chunk: unknown, encoding: unknown): boolean {
+    if ((!this.#isOpen && !this.isFollowed) || this.#given.request.method === 'HEAD') return false;
     const bytes = asBytes(chunk, encoding);
-    if (bytes === undefined) return;
-    const { tally, options, keeps } = this.#given;
-    if (this.#bodyBytes + bytes.byteLength > options.limits.bodyBytesMax) return this.giveUp('too_large');
+    if (bytes === undefined) return false;
+    const { options, keeps } = this.#given;
     this.#bodyBytes += bytes.byteLength;
-    if (!keeps) return;
-    tally.capturedBytes += bytes.byteLength;
+    if (this.isFollowed && this.#isLongerThanSaid()) {
+      this.giveUp('incomplete');
+      this.#body.cut();
+    }
+    if (this.#bodyBytes > options.limits.bodyBytesMax) this.giveUp('too_large');
+    if (!keeps || (!this.#isOpen && !this.isFollowed)) return false;
+    const { isOwned } = this.#body;
     // A copy: the handler may fill the same buffer again.
-    this.#chunks.push(typeof chunk === 'string' ? bytes : Buffer.from(bytes));
-    if (tally.capturedBytes > options.limits.capturedBytesMax) this.giveUp('busy');
+    if (this.#body.add(typeof chunk === 'string' ? bytes : Buffer.from(bytes))) this.giveUp('busy');
+    return isOwned;
   }
 
-  /** The body is complete and the head not yet sent: the one moment at which a validator can be made for its own caller too. */
-  addValidator(): void {
+  /** The body is complete: if the head is not yet sent, a validator can be made for its own caller too. */
+  seeEnd(): void {
+    this.#isEnding = true;
     const { response, request, options } = this.#given;
     if (!this.isKeeping || this.#head !== undefined || options.etag === false || response.headersSent) return;
     if (response.statusCode !== 200 || request.method === 'HEAD' || response.hasHeader('etag')) return;
     if (this.#whyNotShared({ status: 200, headers: headersOf(response) }) !== undefined) return;
-    response.setHeader('ETag', entityTag(this.#body(), options.etag));
+    response.setHeader('ETag', entityTag(this.#body.whole(), options.etag));
   }
 
   /** The answer is complete. */
   finish(): void {
-    if (!this.#isOpen) return;
+    if (!this.#isOpen) return this.#finishBody();
     if (this.#head === undefined) this.seeHead(this.#given.response.statusCode, undefined);
     if (!this.#isOpen || this.#head === undefined) return;
     if (this.#isIncomplete(this.#head)) return this.giveUp('incomplete');
-    const answer = this.#given.keeps ? this.#answer(this.#head) : undefined;
-    this.#close({ kind: 'shared', answer });
+    this.#close({ kind: 'shared', answer: this.#given.keeps ? this.#answer(this.#head) : undefined });
+    this.#body.end();
+  }
+
+  /** Those who got it as it was made have it all, if it is as long as its head said. */
+  #finishBody(): void {
+    if (this.#head !== undefined && this.#isIncomplete(this.#head)) this.#body.cut();
+    else this.#body.end();
   }
 
   /** Others cannot have it, and need not wait for the rest, which may be a stream without an end. */
@@ -121,11 +171,21 @@ export class Recorder {
     if (!this.#isOpen) return;
     this.#given.tally.note({ type: 'unshareable', reason });
     this.#close({ kind: 'private', reason });
+    // Who has begun to get it cannot turn to another answer; it goes on where the answer itself is right.
+    if (reason === 'incomplete' || !this.isFollowed) this.#body.cut();
+    else this.#body.narrow();
   }
 
   /** Nobody ever gets a part of it. */
   fail(error: Error): void {
     if (this.#isOpen) this.#close({ kind: 'failed', error });
+    this.#body.cut();
+  }
+
+  /** Those who wait may do better without it; who has a part of it waits on for the rest. */
+  abandon(what: string): void {
+    if (this.#isOpen) this.#close({ kind: 'failed', error: new CutAnswerError(what) });
+    this.#body.narrow();
   }
 
   cut(what: string, cause?: unknown): void {
@@ -135,19 +195,25 @@ export class Recorder {
   /** Nobody waits for it any more. */
   drop(): void {
     if (this.#isOpen) this.#close({ kind: 'dropped' });
+    this.#body.cut();
   }
 
   #close(verdict: Verdict): void {
     this.#isOpen = false;
     if (this.#given.keeps) this.#given.tally.capturing--;
-    this.#release();
     this.#given.onVerdict(verdict);
   }
 
-  #release(): void {
-    if (this.#given.keeps) this.#given.tally.capturedBytes -= this.#bodyBytes;
-    this.#bodyBytes = 0;
-    this.#chunks.length = 0;
+  #newBody(): Body {
+    const { tally, options, onAlone } = this.#given;
+    return new Body({
+      bytesMax: options.limits.bodyBytesMax,
+      onHeld: (difference) => {
+        tally.capturedBytes += difference;
+        return tally.capturedBytes > options.limits.capturedBytesMax;
+      },
+      onAlone: () => onAlone?.(),
+    });
   }
 
   #whyNotShared(head: Head): UnshareableReason | undefined {
@@ -195,31 +261,35 @@ export class Recorder {
     return Number(said) !== this.#bodyBytes;
   }
 
+  /** Nobody gets bytes that the head, which they have, says are not there. */
+  #isLongerThanSaid(): boolean {
+    const said = this.#head === undefined ? undefined : lengthOf(this.#head);
+    return said !== undefined && this.#bodyBytes > said;
+  }
+
   #answer(head: Head & { readonly message: string | undefined }): Answer {
     const { request, options } = this.#given;
-    const body = head.status === 204 ? Buffer.alloc(0) : this.#body();
-    const vary = dependenciesOf(head, this.#before);
-    const headers = [...this.#sharedHeaders()];
+    const body = head.status === 204 ? Buffer.alloc(0) : this.#body.whole();
+    const known = this.#answerHead(head);
     const needsTag = options.etag !== false && head.status === 200 && request.method !== 'HEAD' && !head.headers.has('etag');
-    if (needsTag) headers.push(['etag', entityTag(body, options.etag)]);
+    const headers: readonly AnswerHeader[] = needsTag ? [...known.headers, ['etag', entityTag(body, options.etag)]] : known.headers;
+    return { ...known, headers, body, length: request.method === 'HEAD' ? lengthOf(head) : body.byteLength };
+  }
+
+  #answerHead(head: Head & { readonly message: string | undefined }): Omit<AnswerHead, 'length'> {
+    const vary = dependenciesOf(head, this.#before);
     return {
       status: head.status,
       message: head.message,
-      headers,
+      headers: this.#sharedHeaders(),
       removed: removedHeaders(this.#before, head.headers),
-      body,
-      length: request.method === 'HEAD' ? lengthOf(head) : body.byteLength,
       vary,
-      variant: variantOf(request, vary),
+      variant: variantOf(this.#given.request, vary),
     };
   }
 
   #sharedHeaders() {
     return this.#head === undefined ? [] : sharedHeaders(this.#before, this.#head.headers);
-  }
-
-  #body(): Buffer {
-    return this.#chunks.length === 1 ? (this.#chunks[0] ?? Buffer.alloc(0)) : Buffer.concat(this.#chunks);
   }
 }
 

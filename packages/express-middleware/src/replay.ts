@@ -1,8 +1,7 @@
 import type { Request, Response } from 'express';
 
-import type { Answer } from './answer.js';
+import { type Answer, type AnswerHead, headersOf, type LiveAnswer } from './answer.js';
 import { conditionsOf, isFresh, omitContent } from './conditions.js';
-import { headersOf } from './answer.js';
 
 /**
  * Answers a request with another one's answer. Each caller's own condition (`If-None-Match`, `If-Modified-Since`) holds for
@@ -11,22 +10,76 @@ import { headersOf } from './answer.js';
  * @param beforeHead Adds what only this caller is to see, after all else.
  */
 export function replay(request: Request, response: Response, answer: Answer, beforeHead: () => void): void {
-  for (const name of answer.removed) response.removeHeader(name);
+  if (isAnsweredByHead(request, response, answer, beforeHead)) return;
+  if (request.method === 'HEAD') response.end();
+  else response.end(answer.body);
+}
+
+/**
+ * Answers a request with an answer that is still being made.
+ *
+ * @param onCut Called when it broke off, or its caller was too slow for it: the connection is then closed in its middle.
+ */
+export function replayLive(
+  request: Request,
+  response: Response,
+  { head, body }: LiveAnswer,
+  beforeHead: () => void,
+  onCut: () => void,
+): void {
+  if (isAnsweredByHead(request, response, head, beforeHead)) return;
+  const reader = body.read({
+    write: (bytes) => !response.destroyed && response.write(bytes),
+    flush: () => flushOf(response)?.(),
+    end: () => response.end(),
+    cut: () => {
+      if (response.destroyed) return;
+      onCut();
+      response.destroy();
+    },
+  });
+  if (reader === undefined) return void response.destroy(); // nobody is told of an answer that is not whole any more
+  response.flushHeaders();
+  response.on('drain', () => reader.drained());
+  response.once('close', () => reader.leave());
+  reader.pump();
+}
+
+/** Whether a request can be answered before the answer is complete: not where only the whole of it tells what is right for it. */
+export function canBeAnsweredLive(request: Request, response: Response, head: AnswerHead, makesTags: boolean): boolean {
+  // Without chunks an answer that broke off looks like one that is complete.
+  if (request.method === 'HEAD' || response.headersSent || !isAtLeastHttp11(request)) return false;
+  const hasTag = response.hasHeader('etag') || head.headers.some(([name]) => name === 'etag');
+  return conditionsOf(request.headers)?.noneMatch === undefined || hasTag || !makesTags || head.status !== 200;
+}
+
+/** What `compression()` adds to a response. */
+export function flushOf(response: Response): (() => void) | undefined {
+  const flush: unknown = Reflect.get(response, 'flush');
+  return typeof flush === 'function' ? (): void => void Reflect.apply(flush, response, []) : undefined;
+}
+
+function isAtLeastHttp11({ httpVersionMajor, httpVersionMinor }: Request): boolean {
+  return httpVersionMajor > 1 || httpVersionMinor >= 1;
+}
+
+/** Sets the head, and ends the response where that is all: the caller has the rest already. */
+function isAnsweredByHead(request: Request, response: Response, head: AnswerHead, beforeHead: () => void): boolean {
+  for (const name of head.removed) response.removeHeader(name);
   const varied = response.getHeader('vary');
-  for (const [name, value] of answer.headers) response.setHeader(name, value);
+  for (const [name, value] of head.headers) response.setHeader(name, value);
   if (varied !== undefined) response.vary([varied].flat().join(', '));
-  response.statusCode = answer.status;
-  if (answer.message !== undefined) response.statusMessage = answer.message;
+  response.statusCode = head.status;
+  if (head.message !== undefined) response.statusMessage = head.message;
   beforeHead();
-  const conditions = answer.status === 200 ? conditionsOf(request.headers) : undefined;
+  const conditions = head.status === 200 ? conditionsOf(request.headers) : undefined;
   if (conditions !== undefined && isFresh(conditions, headersOf(response))) {
     response.statusCode = 304;
     response.statusMessage = 'Not Modified';
     omitContent(response);
     response.end();
-    return;
+    return true;
   }
-  if (answer.length !== undefined && answer.status !== 204) response.setHeader('Content-Length', answer.length);
-  if (request.method === 'HEAD') response.end();
-  else response.end(answer.body);
+  if (head.length !== undefined && head.status !== 204) response.setHeader('Content-Length', head.length);
+  return false;
 }

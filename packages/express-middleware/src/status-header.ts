@@ -4,7 +4,11 @@ import type { HttpBypassReason, UnservedReason } from './tally.js';
 
 /** How a request was answered, in the words of RFC 9211. */
 export type CacheStatus =
-  | { readonly how: 'leader' | 'follower' }
+  /**
+   * `alone`: it was let go, as the answer that it waited for was not to be shared. `varies`: the
+   * first answer that it waited for was for another variant.
+   */
+  | { readonly how: 'leader' | 'follower' | 'alone'; readonly varies: boolean }
   | { readonly how: 'bypass'; readonly reason: HttpBypassReason }
   | { readonly how: 'unserved'; readonly reason: UnservedReason };
 
@@ -17,14 +21,20 @@ export function addCacheStatus(response: Response, name: string | undefined, sta
 function parametersOf(status: CacheStatus): string {
   switch (status.how) {
     case 'leader':
-      return 'fwd=miss';
+      return missOf(status);
     case 'follower':
-      return 'fwd=miss; collapsed';
+      return `${missOf(status)}; collapsed`;
+    case 'alone':
+      return `${missOf(status)}; collapsed=?0; detail=unshareable`;
     case 'bypass':
       return `fwd=${FORWARDED[status.reason] ?? 'bypass'}; detail=${status.reason}`;
     case 'unserved':
       return `fwd=${status.reason === 'vary' ? 'vary-miss' : 'miss'}; collapsed=?0; detail=${status.reason}`;
   }
+}
+
+function missOf({ varies }: { readonly varies: boolean }): string {
+  return varies ? 'fwd=vary-miss' : 'fwd=miss';
 }
 
 const FORWARDED: Partial<Record<HttpBypassReason, string>> = {

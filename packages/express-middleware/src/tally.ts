@@ -13,6 +13,8 @@ export type HttpEvent =
   | { readonly type: 'bypass'; readonly reason: HttpBypassReason }
   | { readonly type: 'unshareable'; readonly reason: UnshareableReason }
   | { readonly type: 'unserved'; readonly reason: UnservedReason }
+  /** A request that got an answer as it was made did not get all of it: it broke off, or its caller was too slow. */
+  | { readonly type: 'truncated' }
   /** An answer from another replica that was malformed, too large, or for another key. */
   | { readonly type: 'refused' };
 
@@ -22,6 +24,9 @@ export interface CollapseStats {
   readonly collapsed: number;
   /** Of these, those answered with another one's answer. */
   readonly replayed: number;
+  /** Of these, those that got it as it was made, and of these those who did not get all of it. */
+  readonly streamed: number;
+  readonly truncated: number;
   readonly bypassed: Readonly<Partial<Record<HttpBypassReason, number>>>;
   readonly unshareable: Readonly<Partial<Record<UnshareableReason, number>>>;
   readonly unserved: Readonly<Partial<Record<UnservedReason, number>>>;
@@ -43,6 +48,8 @@ export class Tally {
   readonly unserved: Partial<Record<UnservedReason, number>> = {};
   collapsed = 0;
   replayed = 0;
+  streamed = 0;
+  truncated = 0;
   refused = 0;
   capturing = 0;
   capturedBytes = 0;
@@ -56,6 +63,7 @@ export class Tally {
     if (event.type === 'unshareable') this.unshareable[event.reason] = (this.unshareable[event.reason] ?? 0) + 1;
     if (event.type === 'unserved') this.unserved[event.reason] = (this.unserved[event.reason] ?? 0) + 1;
     if (event.type === 'refused') this.refused++;
+    if (event.type === 'truncated') this.truncated++;
     if (this.#channel.hasSubscribers) this.#channel.publish(Object.freeze({ collapser: this.#collapser, ...event }));
   }
 }

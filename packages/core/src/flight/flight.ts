@@ -21,6 +21,8 @@ interface Turn {
   readonly source: 'leader' | 'degraded' | 'bypass';
   readonly lease: Lease | undefined;
   readonly attempt: number;
+  /** Nobody can join it. */
+  readonly isAlone?: boolean;
 }
 
 /**
@@ -42,6 +44,8 @@ export class Flight implements Candidate {
   #degradedBy: CoordinatorError | undefined;
   /** The outcome turned out to be private to this caller: the others were let go. */
   #onlyFor: Waiter | undefined;
+  /** How many have been answered with what the load offered before its end. */
+  #answeredEarly = 0;
   /** The loads of those who were let go, each for itself. */
   readonly #solos = new Map<Waiter, Load>();
 
@@ -79,7 +83,7 @@ export class Flight implements Candidate {
 
   /** Loads at once and asks nobody, for a call that is not collapsed. Never rejects. */
   async flyAlone(): Promise<void> {
-    await this.#takeTurn({ ...soloTurn('bypass'), attempt: ATTEMPTS_MAX });
+    await this.#takeTurn({ ...soloTurn('bypass'), attempt: ATTEMPTS_MAX, isAlone: true });
     this.#end();
   }
 
@@ -88,6 +92,7 @@ export class Flight implements Candidate {
     this.waiters.add(waiter);
     if (this.#degradedBy !== undefined && waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, this.#degradedBy);
     this.#stored.answerOne(waiter);
+    if (this.#load?.offer !== undefined && this.waiters.has(waiter)) this.#offerTo(waiter, this.#load.offer.early);
   }
 
   /** No call that comes from now on joins this flight. */
@@ -197,13 +202,18 @@ export class Flight implements Candidate {
       return undefined;
     }
     this.#lease = turn.lease;
-    this.#load = this.#newLoad(leader, turn.lease?.token, () => this.#letOthersGo(leader, turn));
+    this.#answeredEarly = 0;
+    this.#load = this.#newLoad(leader, turn.lease?.token, turn.isAlone === true, {
+      onUnshareable: () => this.#letOthersGo(leader, turn),
+      onOffer: (offered) => this.#offer(leader, offered),
+    });
     turn.lease?.keep((lease, renewal) => this.#onRenewal(lease, renewal));
     const end = await this.#load.start();
     turn.lease?.stop();
     const loadMs = this.#host.clock.now() - this.#load.startedAt;
     const followers = this.waiters.size - (this.waiters.has(leader) ? 1 : 0);
-    this.#host.report.loadEnded(this.id, turn.source, end, loadMs, this.#onlyFor === undefined ? followers : 0);
+    const answered = this.#answeredEarly + (this.#onlyFor === undefined ? followers : 0);
+    this.#host.report.loadEnded(this.id, turn.source, end, loadMs, answered);
     return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs, this.#load.lifetimes));
   }
 
@@ -258,7 +268,7 @@ export class Flight implements Candidate {
   }
 
   #loadAlone(waiter: Waiter): void {
-    const load = this.#newLoad(waiter, undefined, () => {});
+    const load = this.#newLoad(waiter, undefined, true, { onUnshareable: noop, onOffer: noop });
     this.#solos.set(waiter, load);
     void load.start().then((end) => {
       this.#solos.delete(waiter);
@@ -267,7 +277,25 @@ export class Flight implements Candidate {
     });
   }
 
-  #newLoad(waiter: Waiter, token: number | undefined, onUnshareable: () => void): Load {
+  /** Those who wait, except the leader, may take what its load offers. Nobody does whom it let go. */
+  #offer(leader: Waiter, offered: unknown): void {
+    if (this.#onlyFor !== undefined) return;
+    this.#answeredEarly += this.#answers.giveEarly(offered, leader);
+    this.#abortUnlessWaitedFor();
+  }
+
+  #offerTo(waiter: Waiter, offered: unknown): void {
+    if (!this.#answers.giveEarlyTo(waiter, offered)) return;
+    this.#answeredEarly++;
+    this.#abortUnlessWaitedFor();
+  }
+
+  #newLoad(
+    waiter: Waiter,
+    token: number | undefined,
+    isAlone: boolean,
+    on: { readonly onUnshareable: () => void; readonly onOffer: (offered: unknown) => void },
+  ): Load {
     this.#host.report.loadStarted();
     return new Load({
       key: waiter.key,
@@ -277,7 +305,8 @@ export class Flight implements Candidate {
       loadTimeoutMs: waiter.options.loadTimeoutMs,
       clock: this.#host.clock,
       around: (run) => runInside(this, run),
-      onUnshareable,
+      isAlone,
+      ...on,
       previous: this.#stored.previous,
       isRefresh: waiter === this.#stored.refresher,
     });
@@ -294,6 +323,10 @@ export class Flight implements Candidate {
   #onGaveUp(waiter: Waiter): void {
     this.#solos.get(waiter)?.abort(nobodyWaits());
     if (waiter === this.#onlyFor) this.#abortLoad();
+    this.#abortUnlessWaitedFor();
+  }
+
+  #abortUnlessWaitedFor(): void {
     if (this.waiters.size > 0 || this.#stored.refresher !== undefined) return;
     if (this.#election?.isOpen === true) {
       this.leave();
@@ -329,6 +362,8 @@ export class Flight implements Candidate {
 function soloTurn(source: Turn['source']): Turn {
   return { source, lease: undefined, attempt: 1 };
 }
+
+function noop(): void {}
 
 function sharesError(leader: Waiter, error: unknown): boolean {
   const { shareErrors } = leader.options;

@@ -129,8 +129,15 @@ describe('Cache-Status', () => {
       'oneflight; fwd=miss',
       'oneflight; fwd=miss; collapsed',
       'oneflight; fwd=miss; collapsed',
-      'oneflight; fwd=vary-miss; collapsed=?0; detail=vary',
+      'oneflight; fwd=vary-miss',
     ]);
+  });
+
+  it('tells those who were let go that they were', async () => {
+    const handler: RequestHandler = (_request, response) => void response.set('Cache-Control', 'private').send('seats');
+    const { answers } = await askThree(handler, [{}, {}, {}], { statusHeader: true });
+    const letGo = 'oneflight; fwd=miss; collapsed=?0; detail=unshareable';
+    expect(answers.map(({ headers }) => headers['cache-status'])).toEqual(['oneflight; fwd=miss', letGo, letGo]);
   });
 
   it.each<[string, Ask, string]>([

@@ -97,7 +97,7 @@ describe('an answer that travels', () => {
         ),
         (bytes) => {
           try {
-            const { status, headers } = codec().decode(bytes) ?? answer;
+            const { status, headers } = (codec().decode(bytes) as Answer | null) ?? answer;
             expect(status).toBe(200);
             for (const [name, value] of headers) expect(`${name}${String(value)}`).not.toMatch(/[\r\n]/);
           } catch (error) {
