@@ -1,0 +1,67 @@
+import { parseArgs } from 'node:util';
+import { SCENARIOS } from './scenarios/index.js';
+import { isSystemId, systemIds, type SystemId } from './systems/index.js';
+
+export interface BenchOptions {
+  readonly scenarios: readonly string[];
+  /** Only these; undefined: those that each scenario is for. */
+  readonly systems: readonly SystemId[] | undefined;
+  readonly quick: boolean;
+  readonly json: string | undefined;
+}
+
+export type Parsed =
+  | { readonly kind: 'run'; readonly options: BenchOptions }
+  | { readonly kind: 'help' }
+  | { readonly kind: 'wrong'; readonly message: string };
+
+const names = [...SCENARIOS.keys()];
+
+export const HELP = `npm run bench -- [--scenario NAME,…] [--system NAME,…] [--quick] [--json FILE]
+
+Measures oneflight side by side with what a user would pick instead, interleaved in one run.
+
+  --scenario  only these; the page keeps what earlier runs found of the others
+  --system    only these systems; prints, and leaves the page alone
+  --quick     few rounds, a minute per scenario at most; prints, and leaves the page alone
+  --json      writes the results to FILE as JSON too
+
+Without --quick it takes about 15 minutes and writes docs/benchmarks.md with its plots.
+Wants a quiet machine: nothing else should run.
+
+Scenarios:
+${[...SCENARIOS].map(([name, { what }]) => `  ${name.padEnd(14)} ${what}`).join('\n')}
+
+Systems:
+  ${systemIds().join(', ')}
+`;
+
+export function parseArguments(args: readonly string[]): Parsed {
+  try {
+    const list = { type: 'string' as const, multiple: true as const, default: [] };
+    const flag = { type: 'boolean' as const, default: false };
+    const { values } = parseArgs({
+      args: [...args],
+      options: { scenario: list, system: list, quick: flag, json: { type: 'string' }, help: { ...flag, short: 'h' } },
+    });
+    if (values.help) return { kind: 'help' };
+    const scenarios = listed('scenario', values.scenario, names);
+    const systems = listed('system', values.system, systemIds()).filter(isSystemId);
+    const options = {
+      scenarios: scenarios.length === 0 ? names : names.filter((name) => scenarios.includes(name)),
+      systems: systems.length === 0 ? undefined : systems,
+      quick: values.quick,
+      json: values.json,
+    };
+    return { kind: 'run', options };
+  } catch (error) {
+    return { kind: 'wrong', message: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+function listed(what: string, values: readonly string[], known: readonly string[]): string[] {
+  const wanted = values.flatMap((value) => value.split(',')).filter(Boolean);
+  const unknown = wanted.filter((name) => !known.includes(name));
+  if (unknown.length > 0) throw new Error(`expected a ${what} among ${known.join(', ')}; got ${unknown.join(', ')}`);
+  return wanted;
+}
