@@ -24,7 +24,7 @@ function project(name: string, testTimeout: number, serial = false) {
 export default defineConfig({
   test: {
     projects: [
-      project('unit', 5_000),
+      project('unit', 30_000),
       project('contract', 20_000),
       project('simulation', 120_000),
       project('integration', 60_000, true),
