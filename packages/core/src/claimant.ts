@@ -9,6 +9,7 @@ import type {
   KeyHash,
   Outcome,
   Renewal,
+  TagHash,
 } from './coordinator.js';
 import { CoordinatorError, type CoordinatorFailure } from './errors.js';
 import type { Operation } from './events.js';
@@ -17,6 +18,12 @@ import type { Pulse } from './pulse.js';
 
 /** A settle that is not acknowledged is sent at least this often, and until the lease has ended: then rechecks find that. */
 const SETTLES_MIN = 4;
+
+/** The tags of an outcome, and when any tag had last been invalidated before its load began. */
+export interface Tagged {
+  readonly tags: readonly TagHash[];
+  readonly since: number;
+}
 
 /** What one flight's claimant needs from its collapser. */
 export interface ClaimantHost {
@@ -32,6 +39,8 @@ export interface ClaimantHost {
 export interface ClaimantReport {
   /** A round trip has ended. */
   operated(operation: Operation, durationMs: number, error: CoordinatorFailure | undefined): void;
+  /** A flight no longer owns its key. */
+  detached(id: FlightId, why: 'lease_lost' | 'invalidated'): void;
   /** A settle or a release that the coordinator never acknowledged. */
   lost(what: 'settle' | 'release'): void;
   /** A flight's load ended after another one had come to lead its key. */
@@ -77,9 +86,18 @@ export class Claimant {
     return renewal;
   }
 
+  /** When any tag was last invalidated; 0 where that is not known: then a load counts as overtaken by the last one. */
+  async tagTime(): Promise<number> {
+    try {
+      return this.#link.tags === undefined ? 0 : await this.#limited('tag', this.#link.tags.time());
+    } catch {
+      return 0;
+    }
+  }
+
   /** Sends the outcome until it is acknowledged, in the background. */
-  settle(token: number, outcome: Outcome, cache: CacheWrite | undefined): void {
-    this.#host.background(this.#settleUntilHeard(token, outcome, cache));
+  settle(token: number, outcome: Outcome, cache: CacheWrite | undefined, tagged?: Tagged): void {
+    this.#host.background(this.#settleUntilHeard(token, outcome, cache, this.#link.tags && tagged));
   }
 
   /** Gives up whatever this id holds or waits for, in the background; a waiter elsewhere is woken if nobody leads then. */
@@ -88,27 +106,45 @@ export class Claimant {
     this.#host.background(released.catch(() => this.#host.report.lost('release')));
   }
 
-  async #settleUntilHeard(token: number, first: Outcome, cache: CacheWrite | undefined): Promise<void> {
-    let outcome = first;
+  async #settleUntilHeard(token: number, first: Outcome, cache: CacheWrite | undefined, tagged: Tagged | undefined): Promise<void> {
+    let [outcome, toAttach] = [first, tagged];
     const startedAt = this.#host.clock.now();
     const isWorthIt = (sent: number): boolean => sent < SETTLES_MIN || this.#host.clock.now() - startedAt < this.timings.leaseMs;
     for (let sent = 0; isWorthIt(sent); sent++) {
       try {
-        const { state, floor } = await this.#limited(
-          'settle',
-          this.#link.settle({ ...this.#holder, token, outcome, ...(cache && { cache }) }),
-        );
-        this.#learn(floor);
-        // A settle that is sent again may find that the first one, whose reply was lost, has ended the flight.
-        if (state === 'detached' && sent === 0 && (floor ?? 0) < token) this.#host.report.duplicated(this.#holder.id);
+        // Noted under its tags before it is stored: an invalidation that comes in between finds the key, or was told of here.
+        if (toAttach !== undefined && (await this.#isOvertaken(toAttach, outcome, cache))) return this.#giveUpOvertaken();
+        toAttach = undefined;
+        await this.#settleOnce(token, outcome, cache, sent === 0);
         return;
       } catch (error) {
         // A server that refuses the payload (out of memory, say) may still take the news that there is none.
-        if (asCoordinatorError(error).reason === 'refused') outcome = { kind: 'unshareable', why: 'untravelable' };
+        if (asCoordinatorError(error).reason === 'refused') [outcome, toAttach] = [{ kind: 'unshareable', why: 'untravelable' }, undefined];
         await this.#pause(this.timings.commandTimeoutMs);
       }
     }
     this.#host.report.lost('settle');
+  }
+
+  async #settleOnce(token: number, outcome: Outcome, cache: CacheWrite | undefined, isFirst: boolean): Promise<void> {
+    const { state, floor } = await this.#limited('settle', this.#link.settle({ ...this.#holder, token, outcome, ...(cache && { cache }) }));
+    this.#learn(floor);
+    // A settle that is sent again may find that the first one, whose reply was lost, has ended the flight.
+    if (state === 'detached' && isFirst && (floor ?? 0) < token) this.#host.report.duplicated(this.#holder.id);
+  }
+
+  /** Notes the key under its tags, and tells whether one of them was invalidated after the load began. */
+  async #isOvertaken({ tags, since }: Tagged, outcome: Outcome, cache: CacheWrite | undefined): Promise<boolean> {
+    if (this.#link.tags === undefined) return false;
+    const livesMs = outcome.kind === 'value' ? cache?.valueMs : outcome.kind === 'error' ? cache?.errorMs : 0;
+    const last = await this.#limited('tag', this.#link.tags.attach({ key: this.key, tags, livesMs: livesMs ?? 0 }));
+    return last > since;
+  }
+
+  /** Nobody can tell which waiters asked before the invalidation: they load again. */
+  #giveUpOvertaken(): void {
+    this.#host.report.detached(this.id, 'invalidated');
+    this.release();
   }
 
   #learn(floor: number | undefined): void {

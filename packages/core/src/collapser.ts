@@ -1,12 +1,11 @@
 import type { BatchLoader } from './batch.js';
 import { flightAroundBatch, isInsideBatch } from './batch-scope.js';
-import { asCoordinatorError, measured, withLimit } from './claimant.js';
 import { checkOptions, milliseconds } from './check-options.js';
 import { systemClock, systemRandom, type Clock } from './clock.js';
-import type { CoordinatorLink, FlightId, KeyHash, Message } from './coordinator.js';
-import { ClosedError, describe, misuse, ReentrantFlightError, type CoordinatorError } from './errors.js';
+import type { CoordinatorLink, FlightId, KeyHash, Message, TagHash } from './coordinator.js';
+import { ClosedError, CoordinatorError, describe, misuse, ReentrantFlightError } from './errors.js';
 import { Once, type OnceOptions } from './once.js';
-import { Owed } from './owed.js';
+import { Invalidations, type InvalidationsHost } from './invalidations.js';
 import { Events, type BypassReason, type EventListener } from './events.js';
 import { Flight } from './flight/flight.js';
 import type { FlightHost } from './flight-host.js';
@@ -38,6 +37,7 @@ import { findAround } from './reentrancy.js';
 import { Report } from './report.js';
 import { runMany, type ManyHost, type RunManyOptions } from './run-many.js';
 import type { CollapserStats } from './stats.js';
+import { checkTag, hashTag } from './tags.js';
 import { warm, type WarmEntry, type WarmOptions, type WarmReport } from './warm.js';
 import { WATCH_CHECKS, Watchers, type WatchOptions } from './watch.js';
 import type { FlightResult, OnElection, Waiter } from './waiters.js';
@@ -100,6 +100,15 @@ export interface Collapser extends AsyncDisposable {
    */
   invalidate(key: Key): Promise<void>;
   /**
+   * As `invalidate` of every key that carries the tag, on whichever replica and however many: what is stored of them is
+   * gone, no load of them that began before answers a call that comes after, and their watchers get a new value. Costs
+   * one round trip of each key that is stored with the tag, some hundred at a time.
+   *
+   * @throws CoordinatorError when it could not be finished, or where the coordinator stores nothing. It holds on this
+   * replica all the same, and is finished before the next flight here. TypeError for what is no tag. All by rejection.
+   */
+  invalidateTag(tag: string): Promise<void>;
+  /**
    * Yields the value of the key, and a new one after each invalidation of it, made here or heard from another replica:
    * `debounceMs` after it, from one load in the whole cluster. A slow reader gets the newest value only. A value that was
    * being loaded when the key was invalidated is dropped and loaded again; where the key changes faster than it loads,
@@ -149,7 +158,7 @@ export function createCollapser(options: CollapserOptions = {}): Collapser {
   return new ProcessCollapser(options);
 }
 
-class ProcessCollapser implements Collapser, FlightHost {
+class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   readonly name: string;
   readonly clock: Clock;
   readonly random: () => number;
@@ -171,8 +180,9 @@ class ProcessCollapser implements Collapser, FlightHost {
   readonly #flights = new Map<FlightId, Flight>();
   readonly #operations = new Set<Promise<void>>();
   readonly #watchers: Watchers;
-  /** Invalidations that the coordinator has not acknowledged. */
-  readonly #owed = new Owed();
+  readonly #invalidations: Invalidations | undefined;
+  /** The token with which each tag was last invalidated, as far as was heard; an invalidation made here comes back as a message. */
+  readonly #tagsHeard = new Floors();
   readonly #once: Once;
   #sequence = 0;
   #closed: Promise<void> | undefined;
@@ -193,6 +203,7 @@ class ProcessCollapser implements Collapser, FlightHost {
     this.#watchers = new Watchers(this.clock, this.#limits.watchersMax, () => this.report.bypassed('too_many_watchers'));
     this.values = new LocalValues(this.clock, this.#limits.valuesMax);
     this.link = this.#observes ? undefined : coordinator?.connect({ namespace: name, receive: (message) => this.#receive(message) });
+    this.#invalidations = this.link && new Invalidations(this, this.link);
     this.#once = new Once(this.clock, (key, loader, runOptions) => this.flight(key, loader, runOptions));
     this.opening = this.link?.opening?.then(() => {
       this.opening = undefined;
@@ -217,7 +228,7 @@ class ProcessCollapser implements Collapser, FlightHost {
       codec: this.#defaults.codec,
       flight: <V>(key: Key, loader: Loader<V>, each: RunOptions, onElection: OnElection) =>
         new Promise<FlightResult<V>>((resolve, reject) =>
-          this.#call(key, loader, each, (result) => resolve(typed<V>(result)), reject, onElection),
+          this.#call(key, loader, each, (result) => resolve(typed<V>(result)), reject, { onElection }),
         ),
     };
     return runMany(host, keys, load, options);
@@ -249,18 +260,28 @@ class ProcessCollapser implements Collapser, FlightHost {
   async invalidate(key: Key): Promise<void> {
     const canonical = canonicalKey(key);
     this.#refuseWhenClosed();
-    if (this.link === undefined) {
+    if (this.#invalidations === undefined) {
       this.values.delete(canonical);
       this.#fence(this.#joinable.get(canonical), Number.POSITIVE_INFINITY);
       this.#watchers.invalidated(canonical, Number.POSITIVE_INFINITY);
       return;
     }
-    const hash = hashKey(this.name, canonical);
-    const failure = await this.#sendInvalidation(this.link, hash);
-    // Without an answer there is no telling which flights it would have fenced.
-    const floor = failure === undefined ? this.floors.get(hash) : Number.POSITIVE_INFINITY;
-    this.#fence(this.#joinableByHash.get(hash), floor);
-    this.#watchers.invalidated(hash, floor);
+    const failure = await this.#invalidations.invalidate(hashKey(this.name, canonical));
+    if (failure !== undefined) throw failure;
+  }
+
+  async invalidateTag(tag: string): Promise<void> {
+    checkTag(tag);
+    this.#refuseWhenClosed();
+    if (this.#invalidations === undefined) {
+      this.values.deleteTagged(tag);
+      this.tagInvalidated(tag, Number.POSITIVE_INFINITY);
+      return;
+    }
+    const index = this.link?.tags;
+    if (index === undefined)
+      throw new CoordinatorError('refused', 'this coordinator stores nothing, so no key carries a tag. Invalidate the keys one by one');
+    const failure = await this.#invalidations.invalidateTag(index, this.tagName(tag));
     if (failure !== undefined) throw failure;
   }
 
@@ -270,7 +291,11 @@ class ProcessCollapser implements Collapser, FlightHost {
     checkOptions('options', options, { ...RUN_CHECKS, ...WATCH_CHECKS });
     this.#refuseWhenClosed();
     const topic = this.link === undefined ? canonical : hashKey(this.name, canonical);
-    return this.#watchers.watch({ topic, options, load: (runOptions: RunOptions<T>) => this.run(key, loader, runOptions) });
+    const load = (runOptions: RunOptions<T>): Promise<T> =>
+      new Promise((resolve, reject) =>
+        this.#call(key, loader, runOptions, (result) => resolve(typed<T>(result).value), reject, { isWatched: true }),
+      );
+    return this.#watchers.watch({ topic, options, load, tagName: (tag) => this.tagName(tag) });
   }
 
   async warm<T>(entries: Iterable<WarmEntry<T>>, options?: WarmOptions<T>): Promise<WarmReport> {
@@ -319,10 +344,10 @@ class ProcessCollapser implements Collapser, FlightHost {
     options: object | undefined,
     resolve: Waiter['resolve'],
     reject: Waiter['reject'],
-    onElection?: OnElection,
+    { onElection, isWatched }: { readonly onElection?: OnElection; readonly isWatched?: true } = NO_EXTRAS,
   ): void {
     try {
-      const call = callOptions(options, this.#defaults);
+      const call = callOptions(options, this.#defaults, isWatched);
       const canonical = canonicalKey(key);
       if (!isLoader(loader)) throw noLoader(loader);
       this.#refuseWhenClosed();
@@ -398,18 +423,11 @@ class ProcessCollapser implements Collapser, FlightHost {
   // ---- The host of its flights --------------------------------------------------------------------------------------
 
   payInvalidation(key: KeyHash): Promise<CoordinatorError | undefined> | undefined {
-    return this.link !== undefined && this.#owed.has(key) ? this.#sendInvalidation(this.link, key) : undefined;
+    return this.#invalidations?.pay(key);
   }
 
-  async #sendInvalidation(link: CoordinatorLink, key: KeyHash): Promise<CoordinatorError | undefined> {
-    try {
-      this.floors.raise(key, await this.#invalidateRemotely(link, key));
-      this.#owed.remove(key);
-      return undefined;
-    } catch (error) {
-      this.#owed.add(key);
-      return asCoordinatorError(error);
-    }
+  tagName(tag: string): TagHash {
+    return this.link === undefined ? tag : hashTag(this.name, tag);
   }
 
   isJoinable(flight: Flight): boolean {
@@ -443,8 +461,10 @@ class ProcessCollapser implements Collapser, FlightHost {
         return;
       case 'invalidated':
         this.floors.raise(message.key, message.floor);
-        this.#fence(this.#joinableByHash.get(message.key), message.floor);
-        this.#watchers.invalidated(message.key, message.floor);
+        this.keyInvalidated(message.key, message.floor);
+        return;
+      case 'tag-invalidated':
+        if (this.#tagsHeard.get(message.tag) !== message.token) this.tagInvalidated(message.tag, message.token);
         return;
       case 'deaf':
         this.report.hearing(false);
@@ -474,20 +494,19 @@ class ProcessCollapser implements Collapser, FlightHost {
     }
   }
 
-  #fence(flight: Flight | undefined, floor: number): void {
-    if (flight?.isFencedBy(floor) === true) this.leave(flight);
+  keyInvalidated(key: KeyHash, floor: number): void {
+    this.#fence(this.#joinableByHash.get(key), floor);
+    this.#watchers.invalidated(key, floor);
   }
 
-  /** An invalidation that is executed twice does no harm, so it is sent again when its reply does not come. */
-  async #invalidateRemotely(link: CoordinatorLink, key: KeyHash): Promise<number> {
-    const send = (): Promise<number> =>
-      measured(this, 'invalidate', withLimit(link.invalidate({ key }), this.pulse, link.timings.commandTimeoutMs));
-    try {
-      return await send();
-    } catch (error) {
-      if (asCoordinatorError(error).reason !== 'timeout') throw error;
-      return send();
-    }
+  tagInvalidated(tag: TagHash, token: number): void {
+    this.#tagsHeard.set(tag, token);
+    for (const flight of this.#joinable.values()) if (flight.mayCarry(tag)) this.leave(flight);
+    this.#watchers.tagInvalidated(tag);
+  }
+
+  #fence(flight: Flight | undefined, floor: number): void {
+    if (flight?.isFencedBy(floor) === true) this.leave(flight);
   }
 
   // ---- The end ------------------------------------------------------------------------------------------------------
@@ -524,6 +543,8 @@ class ProcessCollapser implements Collapser, FlightHost {
     });
   }
 }
+
+const NO_EXTRAS = Object.freeze({});
 
 /** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */
 function typed<T>(result: FlightResult<unknown>): FlightResult<T>;

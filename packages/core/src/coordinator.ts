@@ -58,8 +58,36 @@ export interface CoordinatorLink {
    * leader is noticed when its lease ends.
    */
   absent?(leaders: readonly FlightId[]): Promise<readonly boolean[]>;
+  /** Which keys carry a tag. Absent where nothing is stored: then there is nothing to invalidate by tag. */
+  readonly tags?: TagIndex;
   /** Drops the connection. Whatever is under way may fail. */
   close(): Promise<void>;
+}
+
+/**
+ * Which stored keys carry a tag, and when each tag was last invalidated. A tag lives on another server of a cluster than
+ * the keys that carry it, so no operation does both; docs/protocol.md has the order of steps that makes it safe. All may
+ * be sent again.
+ */
+export interface TagIndex {
+  /** The token of the last invalidation of any tag of the namespace; 0 where there was none for as long as a load may run. */
+  time(): Promise<number>;
+  /** Begins an invalidation: a token above all earlier ones of the namespace. */
+  advance(): Promise<number>;
+  /**
+   * Notes under each tag that the key carries it, for `livesMs`; 0 notes nothing. Returns the highest token with which one
+   * of these tags was invalidated, 0 for none.
+   */
+  attach(request: { readonly key: KeyHash; readonly tags: readonly TagHash[]; readonly livesMs: number }): Promise<number>;
+  /**
+   * Marks the tag as invalidated with this token and sets the keys noted so far aside, as one batch. Returns all batches
+   * that wait to be invalidated: those of an invalidation that was broken off, too.
+   */
+  detach(request: { readonly tag: TagHash; readonly token: number }): Promise<readonly string[]>;
+  /** Takes `done` out of a batch; returns keys that are left in it, so many at a time. None: the batch is done. */
+  take(request: { readonly tag: TagHash; readonly batch: string; readonly done: readonly KeyHash[] }): Promise<readonly KeyHash[]>;
+  /** Tells every replica that the tag was invalidated. */
+  announce(request: { readonly tag: TagHash; readonly token: number }): Promise<void>;
 }
 
 /** The durations that both sides of the seam must agree on, in milliseconds. */
@@ -72,6 +100,8 @@ export interface CoordinatorTimings {
 
 /** SHA-256 of namespace and canonical key in base64url: the only form in which a key leaves the process. */
 export type KeyHash = string;
+/** SHA-256 of namespace and tag in base64url. */
+export type TagHash = string;
 /** `inbox#sequence`, chosen by the claimer before it asks: names its flight if it leads, its waiter if it follows. */
 export type FlightId = string;
 
@@ -216,6 +246,8 @@ export type Message =
   | { readonly kind: 'woken'; readonly key: KeyHash; readonly ids: readonly FlightId[] }
   /** The key was invalidated: outcomes with a token up to `floor` answer no new call. */
   | { readonly kind: 'invalidated'; readonly key: KeyHash; readonly floor: number }
+  /** The tag was invalidated: what answers new calls for keys that carry it was begun after that. */
+  | { readonly kind: 'tag-invalidated'; readonly tag: TagHash; readonly token: number }
   /** Messages may have been lost from here on. */
   | { readonly kind: 'deaf' }
   /** Messages arrive again; the server has acknowledged it. */

@@ -23,6 +23,8 @@ export interface FlightHost extends ClaimantHost {
    * very flight that was to be fenced. Returns why it failed again.
    */
   payInvalidation(key: KeyHash): Promise<CoordinatorError | undefined> | undefined;
+  /** A tag as messages name it. */
+  tagName(tag: string): string;
   /** Whether calls of its key still join this flight; not after an invalidation. */
   isJoinable(flight: Flight): boolean;
   /** Makes the flight unjoinable, if it is still the one that calls of its key join. */
@@ -39,7 +41,6 @@ export interface FlightReport extends ClaimantReport {
   loadStarted(): void;
   loadEnded(id: FlightId, source: 'leader' | 'degraded' | 'bypass', end: LoadEnd, durationMs: number, followers: number): void;
   elected(id: FlightId, result: 'won' | 'takeover' | 'lost' | 'settled', leaderId?: FlightId): void;
-  detached(id: FlightId, why: 'lease_lost' | 'invalidated'): void;
   unshareable(id: FlightId, why: 'untravelable' | 'private'): void;
   settled(id: FlightId, bytes: number): void;
   /** The outcome of another replica's load came. */

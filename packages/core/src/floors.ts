@@ -18,6 +18,11 @@ export class Floors {
   /** Remembers a floor if it is the highest so far. */
   raise(key: KeyHash, floor: number): void {
     if (floor <= this.get(key)) return;
+    this.set(key, floor);
+  }
+
+  /** Remembers a floor in place of any other. */
+  set(key: KeyHash, floor: number): void {
     this.#floors.delete(key);
     this.#floors.set(key, floor);
     if (this.#floors.size > FLOORS_MAX) dropOldest(this.#floors);

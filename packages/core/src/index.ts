@@ -24,6 +24,8 @@ export type {
   SettleRequest,
   StoredLifetimes,
   StoredOutcome,
+  TagHash,
+  TagIndex,
 } from './coordinator.js';
 export type { CoordinatorFailure, MisuseCode } from './errors.js';
 export {

@@ -10,6 +10,7 @@ interface Entry {
   readonly expiresAt: number;
   readonly loadMs: number;
   readonly lifetimes: StoredLifetimes | undefined;
+  readonly tags: readonly string[];
 }
 
 /**
@@ -39,7 +40,12 @@ export class LocalValues {
     return this.#read(this.#errors, key);
   }
 
-  write(key: CanonicalKey, end: Kept['end'], { valueMs, errorMs, loadMs, lifetimes, ageMs = 0 }: CacheWrite): void {
+  write(
+    key: CanonicalKey,
+    end: Kept['end'],
+    { valueMs, errorMs, loadMs, lifetimes, ageMs = 0 }: CacheWrite,
+    tags: readonly string[] = [],
+  ): void {
     const lifeMs = end.how === 'value' ? valueMs : errorMs;
     if (lifeMs === 0) return;
     const table = end.how === 'value' ? this.#values : this.#errors;
@@ -47,13 +53,20 @@ export class LocalValues {
     const now = this.#clock.now();
     table.delete(key);
     const own = end.how === 'value' ? { settledAt: now - ageMs, lifetimes } : { settledAt: now, lifetimes: undefined };
-    table.set(key, { ...own, end, expiresAt: now + lifeMs, loadMs });
+    table.set(key, { ...own, end, expiresAt: now + lifeMs, loadMs, tags });
     if (table.size > this.#entriesMax) dropOldest(table);
   }
 
   delete(key: CanonicalKey): void {
     this.#values.delete(key);
     this.#errors.delete(key);
+  }
+
+  /** Looks at all of them: there are at most `valuesMax`, and an index would cost each write. */
+  deleteTagged(tag: string): void {
+    for (const table of [this.#values, this.#errors]) {
+      for (const [key, { tags }] of table) if (tags.includes(tag)) table.delete(key);
+    }
   }
 
   #read(table: Map<CanonicalKey, Entry>, key: CanonicalKey): Kept | undefined {

@@ -42,7 +42,11 @@ export class Once {
         'undefined',
       );
     if (this.#ranHere.value(canonical) !== undefined) return 'skipped';
-    const { source } = await this.#fly(['oneflight:once', canonical], loaderOf(key, effect), { ttlMs: options.ttlMs, shareErrors: false });
+    const { source } = await this.#fly(['oneflight:once', canonical], loaderOf(key, effect), {
+      ttlMs: options.ttlMs,
+      shareErrors: false,
+      tags: [],
+    });
     if (source === 'degraded') this.#remember(canonical, options.ttlMs);
     return source === 'leader' || source === 'degraded' || source === 'bypass' ? 'ran' : 'skipped';
   }

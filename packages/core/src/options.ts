@@ -4,6 +4,7 @@ import type { Codec } from './codec.js';
 import type { Coordinator, FlightId, StoredLifetimes } from './coordinator.js';
 import { misuse } from './errors.js';
 import type { Key } from './key.js';
+import { hasTags, tagsCheck, type Tags } from './tags.js';
 
 /** Loads the value of a key. Runs at most once at a time per key across all replicas, faults aside. */
 export type Loader<T> = (context: LoadContext) => T | PromiseLike<T>;
@@ -116,6 +117,11 @@ export interface RunOptions<T = unknown> {
   readonly negativeTtlMs?: number;
   /** Of many readers of a value that is about to end, one refreshes it in time (XFetch). Needs `ttlMs`. @default false */
   readonly earlyRefresh?: boolean;
+  /**
+   * What `invalidateTag` finds a stored value by: at most 32, or a function of the value that says them; a function that
+   * throws fails the load. Give the same in all calls of a key. Needs `ttlMs`, `lingerMs`, `negativeTtlMs` or `revalidateMs`, but for `watch`. @default none
+   */
+  readonly tags?: Tags<T>;
   /** How the value travels to other replicas. The same for all calls of a key. @default the coordinator's */
   readonly codec?: Codec<T>;
   /**
@@ -171,6 +177,7 @@ export interface CallOptions {
   readonly revalidateMs: number;
   readonly negativeTtlMs: number;
   readonly earlyRefresh: boolean;
+  readonly tags: Tags | undefined;
   readonly codec: Codec | undefined;
   readonly early: ((offered: unknown) => { readonly value: unknown } | undefined) | undefined;
 }
@@ -189,6 +196,7 @@ export const RUN_DEFAULTS: CallOptions = Object.freeze({
   revalidateMs: 0,
   negativeTtlMs: 0,
   earlyRefresh: false,
+  tags: undefined,
   codec: undefined,
   early: undefined,
 });
@@ -227,6 +235,7 @@ const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   revalidateMs: milliseconds(0),
   negativeTtlMs: milliseconds(0),
   earlyRefresh: oneOf(true, false),
+  tags: tagsCheck,
   codec: CODEC_CHECK,
 };
 
@@ -271,11 +280,12 @@ export function checkCollapserOptions(options: CollapserOptions): void {
 }
 
 /** Fills in the defaults of a call. @throws TypeError ERR_ONEFLIGHT_OPTION */
-export function callOptions(options: object | undefined, defaults: CallOptions): CallOptions {
+export function callOptions(options: object | undefined, defaults: CallOptions, isWatched = false): CallOptions {
   if (options === undefined) return defaults;
   checkOptions('options', options, RUN_CHECKS);
   const call = { ...defaults, ...withoutUndefined(options) };
   checkCaching(call);
+  if (!isWatched) checkTagged(call);
   return call;
 }
 
@@ -286,6 +296,16 @@ function checkCaching(call: CallOptions): void {
     if (call[name] !== 0 && call[name] !== false)
       throw misuse('ERR_ONEFLIGHT_OPTION', `options.${name} only together with ttlMs, which it extends`, `${name} without ttlMs`);
   }
+}
+
+/** Tags mean nothing where nothing is stored, but to a watcher: it reloads when one of them is invalidated. */
+function checkTagged({ tags, ttlMs, lingerMs, negativeTtlMs, revalidateMs }: CallOptions): void {
+  if (!hasTags(tags) || ttlMs > 0 || lingerMs > 0 || negativeTtlMs > 0 || revalidateMs > 0) return;
+  throw misuse(
+    'ERR_ONEFLIGHT_OPTION',
+    'options.tags only together with ttlMs, lingerMs, negativeTtlMs or revalidateMs: without them nothing is stored that could carry a tag',
+    'tags alone',
+  );
 }
 
 function withoutUndefined(options: object): Partial<CallOptions> {

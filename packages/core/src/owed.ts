@@ -1,24 +1,31 @@
-import type { KeyHash } from './coordinator.js';
 import { dropOldest } from './drop-oldest.js';
 
-/** Owed invalidations are remembered for this many keys; the oldest are forgotten first. */
+/** Owed invalidations are remembered for this many keys, or tags; the oldest are forgotten first. */
 const OWED_MAX = 10_000;
 
-/** Keys whose invalidation the coordinator has not acknowledged; bounded. */
+/** Keys, or tags, whose invalidation the coordinator has not acknowledged; bounded. */
 export class Owed {
-  readonly #keys = new Set<KeyHash>();
+  readonly #keys = new Set<string>();
 
-  has(key: KeyHash): boolean {
+  get size(): number {
+    return this.#keys.size;
+  }
+
+  [Symbol.iterator](): Iterator<string> {
+    return this.#keys.values();
+  }
+
+  has(key: string): boolean {
     return this.#keys.has(key);
   }
 
-  add(key: KeyHash): void {
+  add(key: string): void {
     this.#keys.delete(key);
     this.#keys.add(key);
     if (this.#keys.size > OWED_MAX) dropOldest(this.#keys);
   }
 
-  remove(key: KeyHash): void {
+  remove(key: string): void {
     this.#keys.delete(key);
   }
 }

@@ -7,6 +7,7 @@ import type { Codec } from './codec.js';
 import { describe, misuse } from './errors.js';
 import { canonicalKey, type CanonicalKey, type Key, type KeyPart } from './key.js';
 import { RUN_CHECKS, type Loader, type RunOptions } from './options.js';
+import type { Tags } from './tags.js';
 import type { FlightResult, OnElection } from './waiters.js';
 
 /** Options of `runMany`: those of each key's call, and what a key stands for. */
@@ -51,7 +52,12 @@ export async function runMany<K extends KeyPart, T>(
   const targets = targetsOf(keys, keyOf);
   signal?.throwIfAborted();
   const leave = signal && leaveWith(signal);
-  const callOptions: RunOptions = { ...rest, ...(codec && { codec: orMissing(codec) }), ...(leave && { signal: leave.signal }) };
+  const callOptions: RunOptions = {
+    ...rest,
+    ...(codec && { codec: orMissing(codec) }),
+    ...(leave && { signal: leave.signal }),
+    ...(typeof rest.tags === 'function' && { tags: tagsUnlessMissing(rest.tags) }),
+  };
   const gathering = new Gathering(host, load, targets.keys());
   const found = new Map<K, T | undefined>(Array.from(targets.keys(), (key) => [key, undefined]));
   const calls = Array.from(targets, async ([key, target], place) => {
@@ -178,6 +184,11 @@ function orMissing(codec: Codec): Codec {
     },
     decode: (bytes) => (bytes.byteLength === 0 ? undefined : codec.decode(bytes)),
   };
+}
+
+/** A key that the source does not have is no value to ask for tags. */
+function tagsUnlessMissing<T>(tags: Exclude<Tags<T>, readonly string[]>): (value: T) => readonly string[] {
+  return (value) => (value === undefined ? [] : tags(value));
 }
 
 function withoutMissing<K, T>(found: ReadonlyMap<K, T | undefined>): Map<K, T> {

@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { milliseconds, type OptionCheck } from './check-options.js';
 import type { Clock, Timer } from './clock.js';
 import type { RunOptions } from './options.js';
+import { tagsOf } from './tags.js';
 
 /** Several invalidations within this time are one reload. */
 const DEBOUNCE_MS_DEFAULT = 50;
@@ -10,6 +11,10 @@ const RELOAD_LINGER_MS = 500;
 /** A reload that failed is tried again after this long, then after twice as long, up to the maximum. Without jitter: replicas that try at the same moment load once. */
 const RETRY_MS_MIN = 1_000;
 const RETRY_MS_MAX = 30_000;
+
+/** More tags than this are invalidated during one load: then it counts as overtaken, whatever it carries. */
+const TAGS_MEANWHILE_MAX = 1_000;
+const NO_TAGS: ReadonlySet<string> = new Set();
 
 /** Options of one `watch`: those of its loads, and when to reload. */
 export interface WatchOptions<T = unknown> extends RunOptions<T> {
@@ -32,6 +37,8 @@ export interface Watched<T> {
   readonly topic: string;
   readonly options: WatchOptions<T>;
   load(options: RunOptions<T>): Promise<T>;
+  /** A tag as `tagInvalidated` names it. */
+  tagName(tag: string): string;
 }
 
 /** All watchers of one collapser, by what they watch. Nothing is held for an iteration that has not begun or has ended. */
@@ -65,6 +72,11 @@ export class Watchers {
   /** The key was invalidated, with this token where it has one: the same token again is the same invalidation. */
   invalidated(topic: string, floor: number): void {
     this.#topics.get(topic)?.invalidated(floor);
+  }
+
+  /** Everything that carries the tag was invalidated. */
+  tagInvalidated(tag: string): void {
+    for (const topic of this.#topics.values()) topic.tagInvalidated(tag);
   }
 
   /** Invalidations may have been missed. */
@@ -109,6 +121,7 @@ interface Member {
   /** When it wants to be called; undefined: not at all. */
   readonly dueAt: number | undefined;
   invalidated(): void;
+  tagInvalidated(tag: string): void;
   due(): void;
   end(): void;
 }
@@ -129,6 +142,11 @@ class Topic {
     if (floor === this.#floor && floor !== Number.POSITIVE_INFINITY) return;
     this.#floor = floor;
     for (const member of this.members) member.invalidated();
+    this.#ringForFirst();
+  }
+
+  tagInvalidated(tag: string): void {
+    for (const member of this.members) member.tagInvalidated(tag);
     this.#ringForFirst();
   }
 
@@ -187,6 +205,10 @@ class Watcher<T> implements AsyncIterator<T>, Member {
   #hasDropped = false;
   #hasLoaded = false;
   #failures = 0;
+  /** What its value carries, as far as is known. */
+  #tags: ReadonlySet<string> = NO_TAGS;
+  /** Tags that were invalidated while a load ran whose value may turn out to carry them; bounded. */
+  readonly #tagsMeanwhile = new Set<string>();
   dueAt: number | undefined;
 
   constructor(watchers: Watchers, watched: Watched<T>) {
@@ -224,6 +246,7 @@ class Watcher<T> implements AsyncIterator<T>, Member {
       return;
     }
     this.#state = 'watching';
+    if (typeof options.tags !== 'function') this.#tags = this.#namesOf(options.tags ?? []);
     this.#inCallersContext = AsyncLocalStorage.snapshot();
     this.#topic = this.#watchers.add(topic, this);
     const onAbort = (): void => void this.return();
@@ -257,6 +280,12 @@ class Watcher<T> implements AsyncIterator<T>, Member {
     this.dueAt ??= this.#watchers.clock.now() + (this.#watched.options.debounceMs ?? DEBOUNCE_MS_DEFAULT);
   }
 
+  tagInvalidated(tag: string): void {
+    if (this.#tags.has(tag)) this.invalidated();
+    else if (this.#isLoading && typeof this.#watched.options.tags === 'function') this.#tagsMeanwhile.add(tag);
+    if (this.#tagsMeanwhile.size > TAGS_MEANWHILE_MAX) this.invalidated();
+  }
+
   due(): void {
     this.dueAt = undefined;
     if (this.#isLoading) this.#isWanted = true;
@@ -269,6 +298,7 @@ class Watcher<T> implements AsyncIterator<T>, Member {
     this.#isLoading = true;
     this.#isWanted = false;
     this.#isOvertaken = false;
+    this.#tagsMeanwhile.clear();
     const load = (): Promise<T> => this.#watched.load({ ...options, ...reload, signal: this.#leave.signal });
     void this.#inCallersContext?.(load).then(
       (value) => this.#loaded(value),
@@ -281,11 +311,31 @@ class Watcher<T> implements AsyncIterator<T>, Member {
     if (this.#state === 'ended') return;
     this.#hasLoaded = true;
     this.#failures = 0;
+    this.#label(value);
     const mayDrop = this.#isOvertaken && !this.#hasDropped;
     this.#hasDropped = mayDrop;
     if (!mayDrop) this.#give(value);
     if (this.#topic === undefined) this.end();
     else if (this.#isWanted) this.#load();
+  }
+
+  /** Only now a function of the value can say which tags it carries, and whether one was invalidated meanwhile. */
+  #label(value: T): void {
+    const { tags } = this.#watched.options;
+    if (typeof tags !== 'function') return;
+    try {
+      this.#tags = this.#namesOf(tagsOf(tags, { how: 'value', value }));
+    } catch {
+      return; // The replica that loaded it was told: there the load failed.
+    }
+    if ([...this.#tagsMeanwhile].some((tag) => this.#tags.has(tag))) {
+      this.invalidated();
+      if (this.dueAt !== undefined) this.#topic?.ringBy(this.dueAt);
+    }
+  }
+
+  #namesOf(tags: readonly string[]): ReadonlySet<string> {
+    return new Set(tags.map((tag) => this.#watched.tagName(tag)));
   }
 
   #give(value: T): void {

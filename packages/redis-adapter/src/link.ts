@@ -40,6 +40,7 @@ import { claim, invalidate, peek, release, renew, settle } from './scripts/gener
 import { inboxOf, type KeyNames } from './scripts/keys.js';
 import type { Session } from './session.js';
 import type { Listener, Subscription } from './subscriber.js';
+import { RedisTagIndex } from './tag-index.js';
 
 /** One collapser's link over a shared session. Each operation is one write and one reply; rules and retries are core's. */
 export class RedisLink implements CoordinatorLink {
@@ -48,6 +49,7 @@ export class RedisLink implements CoordinatorLink {
   readonly codec: Codec = defaultCodec;
   readonly payloadBytesMax: number;
   readonly opening: Promise<void>;
+  readonly tags: RedisTagIndex;
   readonly #session: Session;
   readonly #options: ResolvedOptions;
   readonly #names: KeyNames;
@@ -70,6 +72,7 @@ export class RedisLink implements CoordinatorLink {
     this.#options = options;
     this.#names = names;
     this.#broadcast = names.broadcast(replica.namespace);
+    this.tags = new RedisTagIndex(session.commands, names, replica.namespace);
     this.#onClose = onClose;
     this.#unlisten = session.circuits.listen((state) => replica.receive({ kind: 'circuit', state }));
     this.#replica = replica;

@@ -9,6 +9,7 @@ import type { Frames } from './frames.js';
  *     1 settled key token sequence,sequence\nframe
  *     1 woken key sequence,sequence\n
  *     1 invalidated key floor\n
+ *     1 tag tag token\n
  *
  * A sequence is the part of an id after `#`; the part before is the inbox that the message arrived on. The server writes
  * the header, so only the frame can be signed: a forged header costs a claim, or a flight that is not shared.
@@ -28,6 +29,8 @@ export function parseMessage(channel: string, data: Buffer, frames: Pick<Frames,
       return [woken(channel, key, fields, rest)];
     case 'invalidated':
       return [invalidated(key, fields, rest)];
+    case 'tag':
+      return [tagInvalidated(key, fields, rest)];
     default:
       return [rejected('malformed')];
   }
@@ -58,10 +61,20 @@ function woken(channel: string, key: string, fields: readonly string[], rest: Bu
 }
 
 function invalidated(key: string, fields: readonly string[], rest: Buffer): Message {
-  const [floor = '', ...others] = fields;
-  if (others.length > 0 || rest.length > 0 || !isToken(floor)) return rejected('malformed');
-  if (Number(floor) > Date.now() * 1_000 + AHEAD_US_MAX) return rejected('malformed');
-  return { kind: 'invalidated', key, floor: Number(floor) };
+  const floor = newsOf(fields, rest);
+  return floor === undefined ? rejected('malformed') : { kind: 'invalidated', key, floor };
+}
+
+function tagInvalidated(tag: string, fields: readonly string[], rest: Buffer): Message {
+  const token = newsOf(fields, rest);
+  return token === undefined ? rejected('malformed') : { kind: 'tag-invalidated', tag, token };
+}
+
+/** The token of an invalidation, which is the only field and near the present. */
+function newsOf(fields: readonly string[], rest: Buffer): number | undefined {
+  const [token = '', ...others] = fields;
+  if (others.length > 0 || rest.length > 0 || !isToken(token)) return undefined;
+  return Number(token) > Date.now() * 1_000 + AHEAD_US_MAX ? undefined : Number(token);
 }
 
 function isToken(text: string): boolean {

@@ -55,6 +55,20 @@ export function readFloor(reply: unknown): number {
   throw protocolError("the reply 'invalidated' of invalidate.lua");
 }
 
+/** One token under a tag. Throws CoordinatorError `protocol` for any other shape. */
+export function readToken(reply: unknown, expected: string, script: string): number {
+  const [tag, token] = fields(reply, script);
+  if (tag === expected) return integer(token);
+  throw protocolError(`the reply '${expected}' of ${script}`);
+}
+
+/** Names or hashes under a tag. Throws CoordinatorError `protocol` for any other shape. */
+export function readHashes(reply: unknown, expected: string, script: string): string[] {
+  const [tag, ...names] = fields(reply, script);
+  if (tag === expected) return names.map(text);
+  throw protocolError(`the reply '${expected}' of ${script}`);
+}
+
 /** The answer of `PUBSUB NUMSUB`: how many subscribers each channel has. Throws CoordinatorError `protocol` for any other shape. */
 export function readSubscribers(reply: unknown): Map<string, number> {
   if (!Array.isArray(reply) || reply.length % 2 !== 0) throw protocolError('pairs of channel and count from PUBSUB NUMSUB');

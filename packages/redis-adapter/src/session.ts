@@ -6,7 +6,7 @@ import { Connection } from './connection.js';
 import type { Gate } from './gate.js';
 import { checkClient, type RedisLike, type ResolvedOptions } from './options.js';
 import { readSubscribers } from './replies.js';
-import { claim, invalidate, peek, release, renew, settle } from './scripts/generated.js';
+import { advance, attach, claim, detach, invalidate, peek, release, renew, settle, take } from './scripts/generated.js';
 import { Subscriber } from './subscriber.js';
 
 /** The two connections of a coordinator: one for commands, one for messages, so that neither holds the other up. */
@@ -76,7 +76,7 @@ export class Session {
 }
 
 /** Those of a single server. */
-const LINK_SCRIPTS = [claim, invalidate, peek, release, renew, settle] as const;
+const LINK_SCRIPTS = [claim, invalidate, peek, release, renew, settle, advance, attach, detach, take] as const;
 /** A link that is silent for so long while a reply is due is taken for broken. */
 const SILENCE_MS_MAX = 2_000;
 /**

@@ -7,6 +7,7 @@ import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
 import { Load, type LoadEnd } from '../load.js';
 import { runInside } from '../reentrancy.js';
+import { hasTags, tagsOf } from '../tags.js';
 import { Waiters, type Waiter } from '../waiters.js';
 import { Election, type Candidate, type FlightMessage } from './election.js';
 import type { Lease } from './lease.js';
@@ -46,6 +47,7 @@ export class Flight implements Candidate {
   #onlyFor: Waiter | undefined;
   /** How many have been answered with what the load offered before its end. */
   #answeredEarly = 0;
+  #isShut = false;
   /** The loads of those who were let go, each for itself. */
   readonly #solos = new Map<Waiter, Load>();
 
@@ -102,6 +104,7 @@ export class Flight implements Candidate {
 
   /** Ends it now: the collapser closes. */
   shut(error: unknown): void {
+    this.#isShut = true;
     this.leave();
     this.#answers.failAll(error);
     this.#load?.abort(error);
@@ -120,6 +123,12 @@ export class Flight implements Candidate {
   /** Whether an invalidation with this token keeps it from answering calls that begin now. */
   isFencedBy(floor: number): boolean {
     return this.#election?.isFencedBy(floor) !== false;
+  }
+
+  /** Whether its outcome may carry this tag. A function says so only once there is a value. */
+  mayCarry(tag: string): boolean {
+    const tags = this.#leader?.options.tags;
+    return typeof tags === 'function' || tags?.some((name) => this.#host.tagName(name) === tag) === true;
   }
 
   /** Whether a loader of it is running now. */
@@ -195,7 +204,8 @@ export class Flight implements Candidate {
 
   /** Runs the loader once. Returns the next turn where an error is not shared and somebody is left to try again. */
   async #takeTurn(turn: Turn): Promise<Turn | undefined> {
-    const leader = this.#stored.refresher ?? this.waiters.first();
+    if (turn.lease !== undefined && hasTags(this.#leader?.options.tags)) await turn.lease.readTagTime();
+    const leader = this.#isShut ? undefined : this.#leader;
     if (leader === undefined) {
       this.leave();
       this.#giveBack(turn);
@@ -217,11 +227,17 @@ export class Flight implements Candidate {
     return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs, this.#load.lifetimes));
   }
 
-  #land(turn: Turn, leader: Waiter, end: LoadEnd, cache: CacheWrite | undefined): Turn | undefined | Promise<Turn | undefined> {
+  /** Whose loader runs, and whose options count. */
+  get #leader(): Waiter | undefined {
+    return this.#stored.refresher ?? this.waiters.first();
+  }
+
+  #land(turn: Turn, leader: Waiter, loaded: LoadEnd, cache: CacheWrite | undefined): Turn | undefined | Promise<Turn | undefined> {
     if (this.#onlyFor !== undefined) {
-      this.#answers.giveEnd(leader, turn.source, end);
+      this.#answers.giveEnd(leader, turn.source, loaded);
       return undefined;
     }
+    const { end, tags } = labelled(leader, loaded);
     if (end.how === 'error' && turn.attempt < ATTEMPTS_MAX && !sharesError(leader, end.error))
       return this.#tryNext(turn, leader, end.error);
     const mayStore = this.#host.link === undefined && this.#host.isJoinable(this);
@@ -230,14 +246,14 @@ export class Flight implements Candidate {
       this.#giveBack(turn);
       return undefined;
     }
-    if (mayStore && cache !== undefined) this.#host.values.write(this.canonical, end, cache);
+    if (mayStore && cache !== undefined) this.#host.values.write(this.canonical, end, cache, tags);
     if (end.how === 'value') {
       this.#answers.giveAll(end.value, leader, turn.source);
-      turn.lease?.settle(end, leader, cache);
+      turn.lease?.settle(end, leader, cache, tags);
     } else {
       const better = this.#stored.answerIfError(leader);
       this.#answers.failAll(end.error);
-      if (better === undefined) turn.lease?.settle(end, leader, cache);
+      if (better === undefined) turn.lease?.settle(end, leader, cache, tags);
       else turn.lease?.settleAs(better, undefined);
     }
     if (turn.lease === undefined) this.#giveBack(turn);
@@ -364,6 +380,15 @@ function soloTurn(source: Turn['source']): Turn {
 }
 
 function noop(): void {}
+
+/** What tags the end of a load carries. A function of the caller that cannot say so fails the load. */
+function labelled(leader: Waiter, end: LoadEnd): { readonly end: LoadEnd; readonly tags: readonly string[] } {
+  try {
+    return { end, tags: tagsOf(leader.options.tags, end) };
+  } catch (error) {
+    return { end: { how: 'error', error, timedOut: false, trace: end.how === 'aborted' ? undefined : end.trace }, tags: [] };
+  }
+}
 
 function sharesError(leader: Waiter, error: unknown): boolean {
   const { shareErrors } = leader.options;

@@ -15,6 +15,8 @@ export class Lease {
   readonly #claimant: Claimant;
   readonly #outcomes: Outcomes;
   #onRenewal: OnRenewal | undefined;
+  /** When any tag had last been invalidated before the load began. */
+  #tagTime = 0;
   #timer: Timer | undefined;
 
   constructor(host: FlightHost, claimant: Claimant, outcomes: Outcomes, token: number) {
@@ -49,14 +51,20 @@ export class Lease {
     this.#timer?.cancel();
   }
 
-  /** Ends the flight for everybody who waits elsewhere, by the end of the leader's load. */
-  settle(end: Landed, leader: Waiter, cache: CacheWrite | undefined): void {
-    this.settleAs(this.#outcomes.encode(end, leader), cache);
+  /** Before a load whose outcome may carry tags: notes what the tag clock says. Never rejects. */
+  async readTagTime(): Promise<void> {
+    this.#tagTime = await this.#claimant.tagTime();
   }
 
-  settleAs(outcome: Outcome, cache: CacheWrite | undefined): void {
+  /** Ends the flight for everybody who waits elsewhere, by the end of the leader's load. */
+  settle(end: Landed, leader: Waiter, cache: CacheWrite | undefined, tags: readonly string[]): void {
+    this.settleAs(this.#outcomes.encode(end, leader), cache, tags);
+  }
+
+  settleAs(outcome: Outcome, cache: CacheWrite | undefined, tags: readonly string[] = []): void {
     this.#host.report.settled(this.#claimant.id, outcome.kind === 'unshareable' ? 0 : outcome.bytes.byteLength);
-    this.#claimant.settle(this.token, outcome, cache);
+    const tagged = { tags: tags.map((tag) => this.#host.tagName(tag)), since: this.#tagTime };
+    this.#claimant.settle(this.token, outcome, cache, tags.length === 0 ? undefined : tagged);
   }
 
   /** Gives it up: a waiter elsewhere leads next. */

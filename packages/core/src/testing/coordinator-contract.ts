@@ -6,6 +6,7 @@ import { leases } from './contract/leases.js';
 import { outcomes } from './contract/outcomes.js';
 import { recovery } from './contract/recovery.js';
 import { releases } from './contract/releases.js';
+import { tags } from './contract/tags.js';
 import { LONG_LEASE, Stage, type Clause, type ContractExpect } from './contract/stage.js';
 
 /**
@@ -42,7 +43,7 @@ async function keep(clause: Clause, subject: ContractSubject): Promise<void> {
   }
 }
 
-const CLAUSES = { ...claims, ...outcomes, ...leases, ...releases, ...invalidations, ...recovery, ...caching };
+const CLAUSES = { ...claims, ...outcomes, ...leases, ...releases, ...invalidations, ...recovery, ...caching, ...tags };
 
 /** The title of one clause of the contract. */
 export type ContractClause = keyof typeof CLAUSES;

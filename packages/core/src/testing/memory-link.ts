@@ -14,10 +14,11 @@ import type {
   SettleRequest,
   Settlement,
   StoredOutcome,
+  TagIndex,
 } from '../coordinator.js';
 import { CoordinatorError } from '../errors.js';
 import { copyOutcome, type MemoryServer, type Operation } from './memory-server.js';
-import { inboxOf, type Executed } from './memory-store.js';
+import { EVERYONE, inboxOf, type Executed } from './memory-store.js';
 import { SERVER } from './network.js';
 
 /** One replica's connection to a hub: each operation is a request leg, its execution, and a reply leg. */
@@ -25,6 +26,7 @@ export class MemoryLink implements CoordinatorLink {
   readonly inbox: string;
   readonly timings: CoordinatorTimings;
   readonly codec: Codec;
+  readonly tags: TagIndex;
   readonly #server: MemoryServer;
   readonly #replica: Replica;
   #state: 'open' | 'closed' | 'crashed' = 'open';
@@ -38,6 +40,7 @@ export class MemoryLink implements CoordinatorLink {
     this.#server = server;
     this.#replica = replica;
     this.#isDeafened = isDeafened;
+    this.tags = this.#tagIndex(replica.namespace);
     if (!isDeafened && !server.isOut) this.#subscribe();
   }
 
@@ -72,6 +75,22 @@ export class MemoryLink implements CoordinatorLink {
       const reply = leaders.map((id) => !this.#server.listens(inboxOf(id)));
       return { reply, messages: [] };
     });
+  }
+
+  #tagIndex(namespace: string): TagIndex {
+    const { tags } = this.#server.store;
+    const run = <T>(execute: () => T, messages: Executed<T>['messages'] = []): Promise<T> =>
+      this.#call({ op: 'tag', id: undefined, key: undefined }, () => ({ reply: execute(), messages }));
+    return {
+      time: () => run(() => tags.time(namespace)),
+      advance: () => run(() => tags.advance(namespace)),
+      // Each tag is on a server of its own.
+      attach: async ({ key, tags: names, livesMs }) =>
+        Math.max(0, ...(await Promise.all(names.map((tag) => run(() => tags.attach(tag, key, livesMs)))))),
+      detach: ({ tag, token }) => run(() => tags.detach(tag, token)),
+      take: ({ tag, batch, done }) => run(() => tags.take(tag, batch, done)),
+      announce: ({ tag, token }) => run(() => undefined, [{ to: EVERYONE, message: { kind: 'tag-invalidated', tag, token } }]),
+    };
   }
 
   async close(): Promise<void> {

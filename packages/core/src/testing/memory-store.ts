@@ -17,6 +17,7 @@ import type {
 } from '../coordinator.js';
 import { limitedBy } from '../caching.js';
 import { ExpiringMap } from './expiring-map.js';
+import { MemoryTags } from './memory-tags.js';
 
 /**
  * The protocol's server as an executable specification: what the scripts in Redis do, operation by operation, on the
@@ -26,6 +27,7 @@ import { ExpiringMap } from './expiring-map.js';
  * One rule decides everything: an outcome with token `t` may answer a waiter if and only if `t >= min`.
  */
 export class MemoryStore {
+  readonly tags: MemoryTags;
   readonly #rules: StoreRules;
   readonly #leases: ExpiringMap<Flight>;
   readonly #states: ExpiringMap<State>;
@@ -37,6 +39,7 @@ export class MemoryStore {
 
   constructor(rules: StoreRules) {
     this.#rules = rules;
+    this.tags = new MemoryTags({ nowMs: rules.nowMs, nowUs: () => this.#time(), floorMs: INVALIDATED_TTL_MS });
     this.#leases = new ExpiringMap(rules.nowMs);
     this.#states = new ExpiringMap(rules.nowMs);
     this.#waiters = new ExpiringMap(rules.nowMs);
@@ -120,28 +123,25 @@ export class MemoryStore {
 
   /** The keys that live now. Each has an expiry, by construction. */
   keys(): StoredKey[] {
-    const tables = { L: this.#leases, S: this.#states, W: this.#waiters, R: this.#outcomes, V: this.#values, E: this.#errors };
-    return Object.entries(tables).flatMap(([table, map]) => map.keys().map((key) => ({ table, key, expiresInMs: map.leftMs(key) })));
+    return Object.entries(this.#tables).flatMap(([table, map]) => map.keys().map((key) => ({ table, key, expiresInMs: map.leftMs(key) })));
   }
 
   /** Forgets everything, as a server does that restarts without its data. Its clock goes on. */
   wipe(): void {
-    for (const map of [this.#leases, this.#states, this.#waiters, this.#outcomes, this.#values, this.#errors]) map.clear();
+    for (const table of Object.values(this.#tables)) table.clear();
   }
 
   /** Remembers everything; the function that it returns goes back to it, as a failover to a lagging replica does. */
   checkpoint(): () => void {
-    const restores = [
-      this.#leases.checkpoint(),
-      this.#states.checkpoint(),
-      this.#waiters.checkpoint(),
-      this.#outcomes.checkpoint(),
-      this.#values.checkpoint(),
-      this.#errors.checkpoint(),
-    ];
+    const restores = Object.values(this.#tables).map((table) => table.checkpoint());
     return () => {
       for (const restore of restores) restore();
     };
+  }
+
+  get #tables(): Readonly<Record<string, ExpiringMap<unknown>>> {
+    const keys = { L: this.#leases, S: this.#states, W: this.#waiters, R: this.#outcomes, V: this.#values, E: this.#errors };
+    return { ...keys, ...this.tags.tables };
   }
 
   /** The claimer has seen a floor that the server lost: a flight from before it is dropped. Returns whether one was. */

@@ -31,7 +31,13 @@ export const MUTATIONS = [
   },
   {
     name: 'the issuer of an invalidation does not drop its own flight',
-    patches: [{ file: 'collapser.ts', find: 'this.#fence(this.#joinableByHash.get(hash), floor);', replace: '' }],
+    patches: [
+      {
+        file: 'invalidations.ts',
+        find: 'this.#host.keyInvalidated(key, failure === undefined ? this.#host.floors.get(key) : Number.POSITIVE_INFINITY);',
+        replace: '',
+      },
+    ],
   },
   {
     name: 'new state starts with floor 0',

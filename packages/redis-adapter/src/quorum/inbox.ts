@@ -58,6 +58,8 @@ export class QuorumInbox {
         this.#remember(message.key, message.floor);
         this.#replica.receive(message);
         return;
+      case 'tag-invalidated':
+        return; // Nothing is stored over a quorum, so nothing carries a tag.
       case 'deaf':
       case 'listening':
       case 'circuit':

@@ -1,5 +1,38 @@
 // Made by scripts/generate-lua.mjs from the .lua files beside it. Do not edit.
 
+export const advance = {
+  name: 'advance',
+  keys: ['clock'],
+  args: ['floorMs'],
+  sha1: '8d1509006e4e520876511b8e039b2f2edd3faba3',
+  lua: `local clock = KEYS[1]
+local floor_ms = ARGV[1]
+local last = tonumber(redis.call('GET', clock) or 0)
+local time = redis.call('TIME')
+local token = string.format('%.0f', math.max(tonumber(time[1]) * 1000000 + tonumber(time[2]), last + 1))
+redis.call('SET', clock, token, 'PX', floor_ms)
+return {'advanced', token}`,
+} as const;
+
+export const attach = {
+  name: 'attach',
+  keys: ['members', 'invalidated'],
+  args: ['key', 'livesMs'],
+  sha1: '2e8c390c2ee9ffc29ed61c50011dc8caa1e0e789',
+  lua: `local members = KEYS[1]
+local invalidated = KEYS[2]
+local key = ARGV[1]
+local lives_ms = tonumber(ARGV[2])
+if lives_ms > 0 then
+  local time = redis.call('TIME')
+  local now_ms = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  redis.call('ZREMRANGEBYSCORE', members, '-inf', now_ms)
+  redis.call('ZADD', members, 'GT', now_ms + lives_ms, key)
+  if redis.call('PTTL', members) < lives_ms then redis.call('PEXPIRE', members, lives_ms) end
+end
+return {'attached', redis.call('GET', invalidated) or '0'}`,
+} as const;
+
 export const cede = {
   name: 'cede',
   keys: ['lease', 'state', 'waiters'],
@@ -176,6 +209,31 @@ redis.call('HSET', state, 'n', integer(token), 'fl', integer(floor), 'f', id, 't
 keep(state_ms)
 redis.call('HDEL', waiters, id)
 return lead(token)`,
+} as const;
+
+export const detach = {
+  name: 'detach',
+  keys: ['members', 'invalidated', 'batches', 'batch'],
+  args: ['name', 'token', 'floorMs'],
+  sha1: 'ad9873ec04385e2b9b2a211079960086240dfc47',
+  lua: `local members = KEYS[1]
+local invalidated = KEYS[2]
+local batches = KEYS[3]
+local batch = KEYS[4]
+local name = ARGV[1]
+local token = tonumber(ARGV[2])
+local floor_ms = ARGV[3]
+local last = tonumber(redis.call('GET', invalidated) or 0)
+redis.call('SET', invalidated, string.format('%.0f', math.max(last, token)), 'PX', floor_ms)
+local left_ms = redis.call('PTTL', members)
+if left_ms > 0 then
+  redis.call('RENAME', members, batch)
+  redis.call('SADD', batches, name)
+  if redis.call('PTTL', batches) < left_ms then redis.call('PEXPIRE', batches, left_ms) end
+end
+local waiting = redis.call('SMEMBERS', batches)
+table.insert(waiting, 1, 'detached')
+return waiting`,
 } as const;
 
 export const fence = {
@@ -494,4 +552,23 @@ if redis.call('EXISTS', lease) == 0 then
   end
 end
 return {(owns and stored[3] == token) and 'settled' or 'detached', floor}`,
+} as const;
+
+export const take = {
+  name: 'take',
+  keys: ['batches', 'batch'],
+  args: ['name', 'done', 'takenMax'],
+  sha1: '6a0aa85b3255128b4d6203d1480cc0914d24adf0',
+  lua: `local batches = KEYS[1]
+local batch = KEYS[2]
+local name = ARGV[1]
+local done = ARGV[2]
+local taken_max = tonumber(ARGV[3])
+for key in string.gmatch(done, '[^,]+') do redis.call('ZREM', batch, key) end
+local time = redis.call('TIME')
+redis.call('ZREMRANGEBYSCORE', batch, '-inf', tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000))
+local taken = redis.call('ZRANGE', batch, 0, taken_max - 1)
+if #taken == 0 then redis.call('SREM', batches, name) end
+table.insert(taken, 1, 'taken')
+return taken`,
 } as const;

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto';
-import type { FlightId, KeyHash } from '@oneflight/core';
+import type { FlightId, KeyHash, TagHash } from '@oneflight/core';
 
 /**
  * Every name that the coordinator uses in Redis is made here and nowhere else.
@@ -13,6 +13,11 @@ import type { FlightId, KeyHash } from '@oneflight/core';
  * | `prefix:v1:{hash}:v` | hash | the value that was stored on request: `t` token, `o` frame, `at` when it settled, `d` how long its load took | as long as a caller may accept it |
  * | `prefix:v1:{hash}:e` | hash | the error that was stored on request, the same way | `lingerMs` or `negativeTtlMs` |
  * | `prefix:v1:{hash}:p:id` | string | the frame on its way into the settle script, which deletes it | `retainMs` |
+ * | `prefix:v1:{tag}:k` | sorted set | the keys that carry a tag: hash by when its note ends | a minute longer than their values |
+ * | `prefix:v1:{tag}:i` | string | token of the tag's last invalidation | 10 minutes |
+ * | `prefix:v1:{tag}:g` | set | names of the batches of keys that wait to be invalidated | as long as their values may |
+ * | `prefix:v1:{tag}:g:name` | sorted set | such a batch | as long as its values may |
+ * | `prefix:v1:{namespace}:c` | string | tag clock: token of the last invalidation of any tag | 10 minutes |
  * | `prefix:v1:i:random` | channel | inbox of one replica | |
  * | `prefix:v1:b:hash` | channel | broadcast of one namespace | |
  *
@@ -30,6 +35,15 @@ export interface KeyNames {
   /** The error that was stored on request. */
   failure(key: KeyHash): string;
   payload(key: KeyHash, id: FlightId): string;
+  /** The token of the last invalidation of any tag of the namespace. */
+  tagClock(namespace: string): string;
+  /** The keys that carry the tag. */
+  tagMembers(tag: TagHash): string;
+  /** The token of the tag's last invalidation. */
+  tagInvalidated(tag: TagHash): string;
+  /** The names of batches of keys that wait to be invalidated. */
+  tagBatches(tag: TagHash): string;
+  tagBatch(tag: TagHash, name: string): string;
   /** A new name each time: ids made of it are unique per process start. */
   newInbox(): string;
   broadcast(namespace: string): string;
@@ -46,9 +60,18 @@ export function keyNames(prefix: string): KeyNames {
     value: (key) => `${root}{${key}}:v`,
     failure: (key) => `${root}{${key}}:e`,
     payload: (key, id) => `${root}{${key}}:p:${id}`,
+    tagClock: (namespace) => `${root}{${hashed(namespace)}}:c`,
+    tagMembers: (tag) => `${root}{${tag}}:k`,
+    tagInvalidated: (tag) => `${root}{${tag}}:i`,
+    tagBatches: (tag) => `${root}{${tag}}:g`,
+    tagBatch: (tag, name) => `${root}{${tag}}:g:${name}`,
     newInbox: () => `${root}i:${randomBytes(16).toString('base64url')}`,
-    broadcast: (namespace) => `${root}b:${createHash('sha256').update(namespace).digest('base64url')}`,
+    broadcast: (namespace) => `${root}b:${hashed(namespace)}`,
   } satisfies KeyNames);
+}
+
+function hashed(namespace: string): string {
+  return createHash('sha256').update(namespace).digest('base64url');
 }
 
 /** The inbox of the replica that made this id: the part before `#`. */

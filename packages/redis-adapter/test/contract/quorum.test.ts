@@ -36,6 +36,14 @@ const STORING: readonly ContractClause[] = [
   'a value that answers nobody any more still comes with the right to lead to who wants to ask whether it holds',
   'a look at what is stored gives it of whatever age, registers nobody and leads nothing',
   'a look at what is stored finds nothing from before an invalidation, also one that the server lost',
+  'the tag clock moves with each invalidation of a tag, and every replica reads the same',
+  'an invalidation of a tag finds the keys that carry it, until they were invalidated',
+  'a key that is noted while its tag is invalidated is told of it, and waits for the next invalidation',
+  'a key that asks without being noted is told of invalidations, and is found by none',
+  'what an invalidation that was broken off has left is found by the next',
+  'a key that was noted again is not taken out by an older invalidation',
+  'an invalidation that is executed twice loses no key',
+  'every replica is told that a tag was invalidated, the one that says so too',
 ];
 
 coordinatorContract({

@@ -107,7 +107,8 @@ async function doEverything(user: string): Promise<void> {
     await a.link.claim(claimOf(key, a.id(4), { takeover: true }));
     await a.link.invalidate({ key });
     const collapser = createCollapser({ coordinator: redisCoordinator({ redis: connectAs(user), commandTimeoutMs: 2_000 }) });
-    for (const _ of [1, 2]) await collapser.run(key, () => 'seats', { ttlMs: 5_000 });
+    for (const _ of [1, 2]) await collapser.run(key, () => 'seats', { ttlMs: 5_000, tags: ['shop'] });
+    await collapser.invalidateTag('shop');
     await collapser.close();
   } finally {
     await Promise.all([a.link.close(), b.link.close()]);
