@@ -166,10 +166,8 @@ describe.each([
   it('drops what a watcher was loading when a tag was invalidated that the value turns out to carry, and no more than that', () =>
     withStage(async (stage, done) => {
       const load = manualLoader();
-      const reader = stage
-        .next()
-        .watch('k', load, { tags: (value) => [`tag of ${value}`] })
-        [Symbol.asyncIterator]();
+      const watched = stage.next().watch('k', load, { tags: (value) => [`tag of ${value}`] });
+      const reader = watched[Symbol.asyncIterator]();
       const first = reader.next();
       await stage.clock.advance(0);
       await done(stage.next().invalidateTag('tag of another'));

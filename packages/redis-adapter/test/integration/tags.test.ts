@@ -46,7 +46,7 @@ describe.each([
     const [a, b] = join(2);
     const keys = Array.from({ length: 300 }, (__, key) => key);
     const get = (collapser: Collapser | undefined, tag: string, value: string) =>
-      Promise.all(keys.map((key) => collapser?.run([tag, key], () => value, { ...LONG, tags: [tag, `key ${key}`] })));
+      Promise.all(keys.map(async (key) => collapser?.run([tag, key], () => value, { ...LONG, tags: [tag, `key ${key}`] })));
     await Promise.all([get(a, 'red', 'old'), get(a, 'blue', 'old')]);
     await b?.invalidateTag('red');
     const [red, blue] = await Promise.all([get(b, 'red', 'new'), get(b, 'blue', 'new')]);
