@@ -4,7 +4,7 @@ import type { TagHash } from './coordinator.js';
 import { describe, misuse } from './errors.js';
 
 /** A value carries at most this many tags: each costs a round trip of its load, and a note until the value ends. */
-export const TAGS_MAX = 32;
+const TAGS_MAX = 32;
 /** A tag is at most this long, in UTF-16 units. */
 const TAG_LENGTH_MAX = 512;
 
