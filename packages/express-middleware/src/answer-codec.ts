@@ -3,6 +3,7 @@ import { validateHeaderName, validateHeaderValue } from 'node:http';
 import { type Codec, PayloadError } from '@oneflight/core';
 
 import { type Answer, type AnswerHeader, headerBytes, isOwn, LiveAnswer } from './answer.js';
+import { TERM_MS_MAX, type Terms } from './cache/terms.js';
 import { SHAREABLE_STATUSES } from './shareable.js';
 
 export interface CodecOptions {
@@ -58,13 +59,26 @@ function decode(bytes: Buffer, { key, bodyBytesMax, headersBytesMax }: CodecOpti
   demand(body.byteLength <= bodyBytesMax, 'the size of its body');
   const head = parse(bytes.toString('utf8', PREFIX_BYTES, PREFIX_BYTES + headBytes));
   demand(head['key'] === key, 'its key');
-  const { status, message, headers, removed, length, vary, variant } = head;
+  const { status, message, headers, removed, length, vary, variant, ageMs, terms } = head;
   demand(typeof status === 'number' && SHAREABLE_STATUSES.has(status), 'its status');
   demand(message === undefined || (typeof message === 'string' && isValue(message)), 'its reason phrase');
   demand(isList(headers, isHeader) && headerBytes(headers) <= headersBytesMax, 'its headers');
   demand(isList(removed, isName) && isList(vary, isName) && typeof variant === 'string', 'what it varies on');
   demand(length === undefined || isLength(length), 'its length');
-  return { status, message, headers, removed, body, length, vary, variant };
+  demand(ageMs === undefined || isDuration(ageMs), 'its age');
+  demand(terms === undefined || isTerms(terms), 'its terms');
+  return {
+    status,
+    message,
+    headers,
+    removed,
+    body,
+    length,
+    vary,
+    variant,
+    ...(ageMs !== undefined && { ageMs }),
+    ...(terms !== undefined && { terms }),
+  };
 }
 
 function parse(text: string): Readonly<Record<string, unknown>> {
@@ -121,6 +135,16 @@ function isValue(value: string): boolean {
   } catch {
     return false;
   }
+}
+
+function isTerms(terms: unknown): terms is Terms {
+  if (typeof terms !== 'object' || terms === null) return false;
+  const { ttlMs, staleWhileRevalidateMs, staleIfErrorMs, revalidateMs, isStrict }: Readonly<Record<string, unknown>> = { ...terms };
+  return [ttlMs, staleWhileRevalidateMs, staleIfErrorMs, revalidateMs].every(isDuration) && typeof isStrict === 'boolean';
+}
+
+function isDuration(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= TERM_MS_MAX;
 }
 
 function isLength(value: unknown): value is number {

@@ -3,6 +3,7 @@ import type { OutgoingHttpHeader } from 'node:http';
 import type { Request, Response } from 'express';
 
 import type { Body } from './body.js';
+import type { Terms } from './cache/terms.js';
 import { variantOf } from './key.js';
 import { type Head, varyOf } from './shareable.js';
 
@@ -24,6 +25,10 @@ export interface AnswerHead {
 /** An answer in the form that travels. */
 export interface Answer extends AnswerHead {
   readonly body: Uint8Array;
+  /** How old it was when it was complete, in milliseconds; 0 for one that was made then. */
+  readonly ageMs?: number;
+  /** For how long it may be used by later requests. Absent: by none. */
+  readonly terms?: Terms;
 }
 
 /** An answer whose body is still being made, for those in the same process. */

@@ -2,6 +2,8 @@ import type { LoadContext } from '@oneflight/core';
 import type { Request, Response } from 'express';
 
 import type { Answer, LiveAnswer } from './answer.js';
+import { type Keeping, lifetimesOf } from './cache/keeping.js';
+import { askIfChanged, type Revalidation, substitute } from './cache/revalidation.js';
 import { conditionsOf, hideConditions } from './conditions.js';
 import { intercept } from './intercept.js';
 import type { CheckedOptions } from './options.js';
@@ -19,6 +21,12 @@ export interface CaptureOptions {
   /** Told how it ended, before anybody else. */
   readonly onVerdict: (verdict: Verdict) => void;
   readonly beforeHead: () => void;
+  /** Where answers may be kept for later requests. */
+  readonly keeping?: Keeping | undefined;
+  /** What is stored and has to be asked about. */
+  readonly revalidation?: Revalidation | undefined;
+  /** Whether its own caller was answered already, and nobody reads the response. */
+  readonly isDetached?: boolean;
 }
 
 /**
@@ -34,6 +42,8 @@ export function capture(given: CaptureOptions, context: LoadContext, onLeft: () 
     const onVerdict = (verdict: Verdict): void => {
       given.onVerdict(verdict);
       if (verdict.kind === 'private') context.unshareable();
+      if (given.keeping !== undefined && verdict.kind === 'shared')
+        context.keep(verdict.answer === undefined ? { ttlMs: 0 } : lifetimesOf(verdict.answer));
       if (verdict.kind === 'failed') reject(verdict.error);
       else resolve(verdict.kind === 'shared' ? (verdict.answer ?? null) : null);
       if (!recorder.isFollowed) shield.letGo();
@@ -55,6 +65,11 @@ export function capture(given: CaptureOptions, context: LoadContext, onLeft: () 
     const conditions = conditionsOf(request.headers);
     if (conditions !== undefined) hideConditions(request);
     intercept({ response, recorder, shield, conditions, beforeHead: given.beforeHead });
+    if (given.revalidation !== undefined) {
+      askIfChanged(request, given.revalidation);
+      substitute(response, given.revalidation);
+    }
+    if (given.isDetached === true) response.emit('close');
     handle();
   });
 }

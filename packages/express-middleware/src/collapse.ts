@@ -1,10 +1,14 @@
 import { AsyncResource } from 'node:async_hooks';
 
-import { checkOptions, type Collapser, type LoadContext, objectWith } from '@oneflight/core';
+import { checkOptions, type Collapser, type FlightResult, type LoadContext, objectWith } from '@oneflight/core';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 
-import { type Answer, type AnswerHead, isFor, LiveAnswer } from './answer.js';
+import { type Answer, type AnswerHead, type HeaderMap, headersOf, isFor, LiveAnswer } from './answer.js';
 import { answerCodec } from './answer-codec.js';
+import { type Demands, demandsOf } from './cache/demands.js';
+import { detach } from './cache/detach.js';
+import { flightKeyOf, type Found, HttpCache } from './cache/http-cache.js';
+import { replayStored } from './cache/replay-stored.js';
 import { capture, type CaptureOptions, observe } from './capture.js';
 import { errorFor, StepAsideError } from './errors.js';
 import { HitForMiss } from './hit-for-miss.js';
@@ -14,7 +18,7 @@ import { checkCollapseOptions, type CheckedOptions, type CollapseOptions } from 
 import type { Verdict } from './recorder.js';
 import { canBeAnsweredLive, replay, replayLive } from './replay.js';
 import { ownBusinessOf, type UnshareableReason } from './shareable.js';
-import { addCacheStatus, type CacheStatus } from './status-header.js';
+import { addCacheStatus, type CacheStatus, type Forward } from './status-header.js';
 import { type CollapseStats, type HttpBypassReason, Tally, type UnservedReason } from './tally.js';
 import { isInsideHandler, Warnings } from './warnings.js';
 
@@ -60,6 +64,10 @@ interface Flight {
   readonly variant?: string | undefined;
   /** Instead of running the handler, where a request may only follow. */
   readonly lead?: (() => never) | undefined;
+  /** Whether its answer is not kept, as too many of the key's variants are. */
+  readonly isUnkept?: boolean;
+  /** What is stored for a HEAD, and did not do. */
+  readonly found?: Found | undefined;
 }
 
 /**
@@ -75,6 +83,8 @@ class Site {
   readonly #tally: Tally;
   readonly #warnings = new Warnings();
   readonly #missed = new HitForMiss();
+  /** Absent where nothing is kept after those who wait were answered. */
+  readonly #cache: HttpCache | undefined;
   /** How many GET requests of a key wait or run here. */
   readonly #gets = new Map<string, number>();
   /** What Express calls. */
@@ -84,6 +94,7 @@ class Site {
     this.#collapser = collapser;
     this.#options = options;
     this.#tally = new Tally(collapser.name);
+    this.#cache = options.policy && new HttpCache(options.policy, collapser, this.#tally, (key) => this.#codec(key));
     if (isInsideHandler()) this.#warnings.say('ONEFLIGHT_HTTP_CREATED_IN_HANDLER');
   }
 
@@ -91,12 +102,36 @@ class Site {
     const { request, response, next } = exchange;
     if (response.headersSent) return next();
     const reason = this.#whyBypass(request);
-    if (reason !== undefined) return this.#bypass(exchange, reason);
+    if (reason !== undefined && !this.#mayLook(request, reason)) return this.#bypass(exchange, reason);
     if (this.#options.identity === 'ignore' && isAuthorized(request)) this.#warnings.say('ONEFLIGHT_HTTP_CREDENTIALS_IGNORED');
     const key = requestKey(request, this.#options, this.handler);
     Reflect.set(request, IN_HAND, true);
+    if (this.#cache === undefined) return this.#goOn(exchange, key, undefined);
+    const demands = demandsOf(request.headers);
+    if (!this.#cache.needsLook(request, demands)) return this.#goOn(exchange, key, undefined);
+    return this.#look(this.#cache, exchange, key, demands, reason);
+  }
+
+  /** Answers from the store what needs no handler; else goes on. */
+  async #look(cache: HttpCache, exchange: Exchange, key: string, demands: Demands, reason: HttpBypassReason | undefined): Promise<void> {
+    const { request, response } = exchange;
+    const getKey = request.method === 'GET' ? key : requestKey(request, this.#options, this.handler, 'GET');
+    const found = await cache.find(getKey, request);
+    if (response.headersSent || response.destroyed) return;
+    if (found !== undefined && cache.mayUse(found, demands)) return this.#answerFromStore(exchange, found.answer, found.ageMs);
+    if (demands.onlyIfCached) {
+      this.#tally.missing++;
+      return void response.status(504).end();
+    }
+    if (reason !== undefined) return this.#bypass(exchange, reason);
+    return this.#goOn(exchange, key, found);
+  }
+
+  /** Not answered from the store by a look at it. */
+  #goOn(exchange: Exchange, key: string, found: Found | undefined): void | Promise<void> {
+    const { request } = exchange;
     if (this.#missed.has(key)) {
-      observe(this.#captureOptions(exchange, key));
+      observe(this.#captureOptions(exchange, { key }));
       return this.#bypass(exchange, 'hit_for_miss');
     }
     this.#tally.collapsed++;
@@ -104,13 +139,33 @@ class Site {
       const getKey = requestKey(request, this.#options, this.handler, 'GET');
       if (this.#gets.has(getKey)) return this.#flight(exchange, { key: getKey, lead: stepAside });
     }
-    return this.#flight(exchange, { key });
+    const variant = request.method === 'GET' ? this.#cache?.variantOf(key, request) : undefined;
+    return this.#flight(exchange, { key, variant: variant ?? undefined, isUnkept: variant === null, found });
+  }
+
+  #answerFromStore({ request, response }: Exchange, answer: Answer, ageMs: number): void {
+    const ttlMs = (answer.terms?.ttlMs ?? 0) - ageMs;
+    this.#tally.replayed++;
+    if (ttlMs > 0) this.#tally.hits++;
+    else this.#tally.stale++;
+    replayStored(request, response, answer, () => {
+      response.setHeader('Age', Math.floor(ageMs / 1_000));
+      this.#tell(response, { how: 'hit', ttlMs });
+    });
+  }
+
+  /** A part of an answer can be had where the whole is stored. */
+  #mayLook(request: Request, reason: HttpBypassReason): boolean {
+    const isPersonal = this.#options.identity === 'bypass' && hasCredentials(request);
+    return reason === 'range' && this.#cache?.policy.obeys === true && !isPersonal;
   }
 
   stats(): CollapseStats {
     const { collapsed, replayed, streamed, truncated, bypassed, unshareable, unserved, refused, capturing, capturedBytes } = this.#tally;
+    const { hits, stale, stored, revalidated, missing, changes, changesLost } = this.#tally;
     return {
       ...{ collapsed, replayed, streamed, truncated, refused, capturing, capturedBytes },
+      ...{ hits, stale, stored, revalidated, missing, changes, changesLost },
       ...{ bypassed: { ...bypassed }, unshareable: { ...unshareable }, unserved: { ...unserved } },
       hitForMissKeys: this.#missed.size,
       getKeys: this.#gets.size,
@@ -133,22 +188,25 @@ class Site {
   }
 
   /** Asks the collapser; the request is answered by its own handler, or by the answer to an equal one. */
-  async #flight(exchange: Exchange, { key, variant, lead }: Flight): Promise<void> {
+  async #flight(exchange: Exchange, flight: Flight): Promise<void> {
     const { request, response, next } = exchange;
+    const { key, variant, lead } = flight;
+    const cache = flight.isUnkept === true || lead !== undefined ? undefined : this.#cache;
     const leaves = new AbortController();
     const leave = (): void => {
       if (!response.writableFinished) leaves.abort(); // else its answer was complete: that is no reason to leave
     };
     response.once('close', leave);
     let handled = false;
+    const before = cache?.policy.obeys === true ? headersOf(response) : NO_HEADERS;
     // Another request's load may start this one: whatever the application keeps in an AsyncLocalStorage must be its own.
     const ownContext = new AsyncResource('oneflight');
-    const load = (context: LoadContext): Promise<Answer | null> => {
+    const load = async (context: LoadContext): Promise<Answer | null> => {
       lead?.();
-      if (response.headersSent) throw new StepAsideError('this request was answered before its turn to load came');
-      handled = true;
-      const status: CacheStatus = { how: context.isAlone ? 'alone' : 'leader', varies: variant !== undefined };
-      return capture(this.#captureOptions(exchange, key, status), context, leave, () => ownContext.runInAsyncScope(next));
+      if (context.isRefresh) await detach(request, response, before);
+      else if (response.headersSent) throw new StepAsideError('this request was answered before its turn to load came');
+      else handled = true;
+      return capture(this.#loadOptions(exchange, flight, context, cache), context, leave, () => ownContext.runInAsyncScope(next));
     };
     const early = (offered: unknown): { readonly value: LiveAnswer } | undefined => {
       if (!(offered instanceof LiveAnswer) || response.headersSent) return undefined;
@@ -160,15 +218,16 @@ class Site {
     };
     const leaveGets = request.method === 'GET' ? this.#joinGets(key) : undefined;
     try {
-      const flightKey = variant === undefined ? key : `${key} ${variant}`;
-      const answer = await this.#collapser.run<Answer | LiveAnswer | null>(['http', flightKey], load, {
+      const flightKey = flightKeyOf(key, variant);
+      const result = await this.#collapser.flight<Answer | LiveAnswer | null>(['http', flightKey], load, {
         ...this.#options.call,
+        ...cache?.callFor(request, demandsOf(request.headers)),
         ...{ signal: leaves.signal, shareErrors: false, isolate: 'none', early, codec: this.#codec(flightKey) },
       });
-      if (!handled) this.#answerWith(answer, exchange, { key, variant, lead });
+      if (!handled) this.#answerWith(result, exchange, flight);
     } catch (error) {
       if (handled) return;
-      if (isHead(leaves.signal.reason)) this.#tryVariant(leaves.signal.reason, exchange, { key, variant, lead });
+      if (isHead(leaves.signal.reason)) this.#tryVariant(leaves.signal.reason, exchange, flight);
       else if (!leaves.signal.aborted) this.#answerWithout(error, exchange);
     } finally {
       leaveGets?.();
@@ -176,7 +235,7 @@ class Site {
     }
   }
 
-  #answerWith(answer: Answer | LiveAnswer | null, exchange: Exchange, flight: Flight): void {
+  #answerWith({ value: answer, source, ageMs }: FlightResult<Answer | LiveAnswer | null>, exchange: Exchange, flight: Flight): void {
     const { request, response } = exchange;
     if (response.headersSent) return;
     if (answer === null) return this.#runAlone(exchange, 'error');
@@ -186,16 +245,22 @@ class Site {
       this.#tally.streamed++;
       return replayLive(request, response, answer, tell, () => this.#tally.note({ type: 'truncated' }));
     }
+    if (flight.isUnkept !== true) this.#cache?.learn(flight.key, flight.variant, answer);
     if (!isFor(request, answer)) return this.#tryVariant(answer, exchange, flight);
+    if (source === 'cache' || source === 'stale') return this.#answerFromStore(exchange, answer, ageMs);
     this.#tally.replayed++;
-    replay(request, response, answer, tell);
+    replay(request, response, answer, () => {
+      if (answer.ageMs !== undefined && answer.ageMs > 0) response.setHeader('Age', Math.floor(answer.ageMs / 1_000));
+      tell();
+    });
   }
 
   /** The answer is for requests of another variant: this one looks for those of its own. */
   #tryVariant({ vary }: AnswerHead, exchange: Exchange, { key, variant, lead }: Flight): void {
     const { request } = exchange;
     if (variant !== undefined || lead !== undefined) return this.#runAlone(exchange, 'vary');
-    void this.#flight(exchange, { key, variant: variantOf(request, vary) });
+    const isUnkept = this.#cache?.variantOf(key, request) === null;
+    void this.#flight(exchange, { key, variant: variantOf(request, vary), isUnkept });
   }
 
   /** No answer came: an error for the application only where running the handler is what must not happen. */
@@ -212,18 +277,37 @@ class Site {
     next();
   }
 
-  #captureOptions({ request, response }: Exchange, key: string, status?: CacheStatus): CaptureOptions {
+  /** How a load lets the handler answer: with what it is asked about, and what is kept of it. */
+  #loadOptions(exchange: Exchange, flight: Flight, context: LoadContext, cache: HttpCache | undefined): CaptureOptions {
+    const { request } = exchange;
+    const isAlone = context.isAlone;
+    const keeping = isAlone ? undefined : cache?.keeping(request);
+    const revalidation = keeping && cache?.revalidation(request, context, keeping);
+    const forward = (): Forward | undefined => {
+      if (cache?.policy.obeys !== true || keeping === undefined || request.method !== 'GET') return undefined;
+      return { why: whyForwarded(context, demandsOf(request.headers)), status: revalidation?.status, isStored: keeping.keeps };
+    };
+    const status = (): CacheStatus => ({ how: isAlone ? 'alone' : 'leader', varies: flight.variant !== undefined, forward: forward() });
+    return { ...this.#captureOptions(exchange, flight, status), keeping, revalidation, isDetached: context.isRefresh };
+  }
+
+  #captureOptions({ request, response }: Exchange, flight: Flight, status?: () => CacheStatus): CaptureOptions {
     return {
       ...{ request, response, options: this.#options, tally: this.#tally, warnings: this.#warnings },
-      onVerdict: (verdict) => this.#learn(key, verdict),
+      onVerdict: (verdict) => this.#learn(flight, verdict),
       beforeHead: () => {
-        if (status !== undefined) this.#tell(response, status);
+        if (status !== undefined) this.#tell(response, status());
       },
     };
   }
 
-  #learn(key: string, verdict: Verdict): void {
+  #learn({ key, variant, found, isUnkept }: Flight, verdict: Verdict): void {
     if (verdict.kind === 'shared') this.#missed.forget(key);
+    if (verdict.kind === 'shared' && verdict.answer !== undefined) {
+      if (verdict.answer.terms !== undefined) this.#tally.stored++;
+      if (found !== undefined) this.#cache?.compare(found, verdict.answer);
+      else if (isUnkept !== true) this.#cache?.learn(key, variant, verdict.answer);
+    }
     if (verdict.kind === 'private' && !PASSING.has(verdict.reason)) this.#missed.remember(key);
   }
 
@@ -249,6 +333,8 @@ class Site {
 /** These say something about the moment, and nothing about the next answer. */
 const PASSING = new Set<UnshareableReason>(['busy', 'incomplete']);
 
+const NO_HEADERS: HeaderMap = new Map();
+
 /** A HEAD has no body to give to those who asked with GET. */
 function stepAside(): never {
   throw new StepAsideError('a HEAD does not run for those who asked with GET');
@@ -257,6 +343,12 @@ function stepAside(): never {
 /** Why a request left: the head of an answer to another variant. */
 function isHead(reason: unknown): reason is AnswerHead {
   return typeof reason === 'object' && reason !== null && 'variant' in reason;
+}
+
+function whyForwarded({ previous }: LoadContext, demands: Demands): Forward['why'] {
+  if (previous === undefined) return 'uri-miss';
+  const isFresh = previous.ageMs < (previous.lifetimes?.ttlMs ?? 0);
+  return isFresh && (demands.maxAgeMs !== undefined || demands.minFreshMs > 0) ? 'request' : 'stale';
 }
 
 function isTimeout(error: unknown): boolean {

@@ -101,7 +101,7 @@ function interceptEnd({ response, recorder, shield }: Interception): void {
 }
 
 /** `writeHead` may send headers that `getHeaders` never shows; setting them first leaves one place to look at. */
-function setHeaders(response: Response, headers: unknown): void {
+export function setHeaders(response: Response, headers: unknown): void {
   if (Array.isArray(headers)) return setHeaderList(response, headers);
   if (typeof headers !== 'object' || headers === null) return;
   for (const [name, value] of Object.entries<OutgoingHttpHeaders[string]>({ ...headers })) {

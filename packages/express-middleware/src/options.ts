@@ -3,6 +3,7 @@ import { validateHeaderValue } from 'node:http';
 import { checkOptions, type Key, type KeyPart, milliseconds, misuse, oneOf, type OptionCheck, wholeNumber } from '@oneflight/core';
 import type { Request } from 'express';
 
+import type { Policy } from './cache/terms.js';
 import type { Head } from './shareable.js';
 
 /** Options of `collapse`. Each has a section in docs/http.md. */
@@ -29,6 +30,16 @@ export interface CollapseOptions {
   readonly etag?: boolean | 'strong';
   /** `Cache-Control` for shared answers whose handler set none; never sent to a request whose credentials are in the key. @default none */
   readonly cacheControl?: string;
+  /**
+   * `http`: answers are kept for later requests for as long as they allow it themselves, by the rules for a cache that many
+   * share (RFC 9111, 5861, 9213), on all replicas of the collapser. @default 'off'
+   */
+  readonly cache?: 'off' | 'http';
+  /**
+   * An answer that says nothing of how long it is fresh also answers requests that come up to this long after it was made, in
+   * milliseconds; one that says less does for that long. Only answers that may be shared. @default 0
+   */
+  readonly lingerMs?: number;
   /** How long a request waits for another one's answer before its own handler runs, in milliseconds. @default the collapser's, 30_000 */
   readonly timeoutMs?: number;
   /** When the coordinator is out of reach: collapse inside this process, or answer 503. @default the collapser's, 'load' */
@@ -62,6 +73,8 @@ export interface CheckedOptions {
   readonly share: CollapseOptions['share'];
   readonly etag: boolean | 'strong';
   readonly cacheControl: string | undefined;
+  /** Absent: nothing is kept after those who wait were answered. */
+  readonly policy: Policy | undefined;
   /** What is passed on to the collapser where it was given. */
   readonly call: { readonly timeoutMs?: number; readonly whenDegraded?: 'load' | 'reject' };
   readonly statusName: string | undefined;
@@ -72,12 +85,23 @@ export interface CheckedOptions {
 export function checkCollapseOptions(options: CollapseOptions): CheckedOptions {
   checkOptions('options', options, CHECKS);
   const { methods = METHODS, identity = DEFAULTS.identity, etag = DEFAULTS.etag, varyOn = [] } = options;
-  const { key, skip, share, cacheControl, timeoutMs, whenDegraded, statusHeader = false } = options;
+  const {
+    key,
+    skip,
+    share,
+    cacheControl,
+    timeoutMs,
+    whenDegraded,
+    statusHeader = false,
+    cache = DEFAULTS.cache,
+    lingerMs = DEFAULTS.lingerMs,
+  } = options;
   if (methods.includes('QUERY') && key === undefined) {
     throw misuse('ERR_ONEFLIGHT_OPTION', "options.key with the method 'QUERY', because the body belongs to what is asked", 'none');
   }
   return {
     ...{ key, identity, skip, share, etag, cacheControl },
+    policy: cache === 'http' || lingerMs > 0 ? { lingerMs, obeys: cache === 'http' } : undefined,
     methods: new Set(methods),
     varyOn: [...new Set(varyOn.map((name) => name.toLowerCase()))].sort(),
     call: { ...(timeoutMs !== undefined && { timeoutMs }), ...(whenDegraded !== undefined && { whenDegraded }) },
@@ -101,6 +125,8 @@ const METHODS: readonly CollapsibleMethod[] = ['GET', 'HEAD'];
 const DEFAULTS = Object.freeze({
   identity: 'key',
   etag: true,
+  cache: 'off',
+  lingerMs: 0,
   bodyBytesMax: 1_048_576,
   headersBytesMax: 16_384,
   capturedBytesMax: 67_108_864,
@@ -141,6 +167,8 @@ const CHECKS: Readonly<Record<string, OptionCheck>> = {
     typeof value === 'string' && isHeaderValue(value) && !/(?:^|[\s,])(?:private|no-store)\b/i.test(value)
       ? undefined
       : "a value of Cache-Control without 'private' and 'no-store', which nobody could share",
+  cache: oneOf('off', 'http'),
+  lingerMs: milliseconds(0),
   timeoutMs: milliseconds(1, { infinity: true }),
   whenDegraded: oneOf('load', 'reject'),
   statusHeader: (value) =>

@@ -12,6 +12,7 @@ import {
   sharedHeaders,
 } from './answer.js';
 import { Body } from './body.js';
+import type { Keeping } from './cache/keeping.js';
 import { entityTag } from './conditions.js';
 import { CutAnswerError, FailedAnswerError } from './errors.js';
 import { hasCredentials, isAuthorized } from './identity.js';
@@ -41,6 +42,8 @@ export interface RecorderOptions {
   /** Whether to keep a copy; without, it only finds out whether the answer could be shared. */
   readonly keeps: boolean;
   readonly onVerdict: (verdict: Verdict) => void;
+  /** Where answers may be kept for later requests. */
+  readonly keeping?: Keeping | undefined;
   /** The head is known, others may have the answer, and its body is not complete yet. */
   readonly onLive?: (answer: LiveAnswer) => void;
   /** Nobody follows it any more, or all who did have it. */
@@ -101,6 +104,7 @@ export class Recorder {
     this.#addCacheControl(head);
     this.#head = { ...head, message };
     if (headerBytes(this.#sharedHeaders()) > this.#given.options.limits.headersBytesMax) return this.giveUp('headers_too_large');
+    this.#given.keeping?.seeHead(head);
     const isBegun = !this.#isEnding && this.#given.request.method !== 'HEAD' && status !== 204;
     if (isBegun && this.#given.onLive !== undefined) setImmediate(() => this.#goLive(head));
   }
@@ -115,6 +119,7 @@ export class Recorder {
   /** The head was not sent after all: what follows is another answer. */
   forgetHead(): void {
     this.#head = undefined;
+    this.#given.keeping?.forgetHead();
     this.#isRefused = undefined;
     this.#bodyBytes = 0;
     this.#body.cut();
@@ -273,7 +278,8 @@ export class Recorder {
     const known = this.#answerHead(head);
     const needsTag = options.etag !== false && head.status === 200 && request.method !== 'HEAD' && !head.headers.has('etag');
     const headers: readonly AnswerHeader[] = needsTag ? [...known.headers, ['etag', entityTag(body, options.etag)]] : known.headers;
-    return { ...known, headers, body, length: request.method === 'HEAD' ? lengthOf(head) : body.byteLength };
+    const answer = { ...known, headers, body, length: request.method === 'HEAD' ? lengthOf(head) : body.byteLength };
+    return this.#given.keeping?.mark(answer) ?? answer;
   }
 
   #answerHead(head: Head & { readonly message: string | undefined }): Omit<AnswerHead, 'length'> {

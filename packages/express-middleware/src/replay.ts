@@ -64,7 +64,7 @@ function isAtLeastHttp11({ httpVersionMajor, httpVersionMinor }: Request): boole
 }
 
 /** Sets the head, and ends the response where that is all: the caller has the rest already. */
-function isAnsweredByHead(request: Request, response: Response, head: AnswerHead, beforeHead: () => void): boolean {
+export function isAnsweredByHead(request: Request, response: Response, head: AnswerHead, beforeHead: () => void): boolean {
   for (const name of head.removed) response.removeHeader(name);
   const varied = response.getHeader('vary');
   for (const [name, value] of head.headers) response.setHeader(name, value);

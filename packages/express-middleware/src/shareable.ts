@@ -15,12 +15,13 @@ export type OwnBusiness = 'body' | 'condition' | 'no_store' | 'range' | 'upgrade
  */
 export function ownBusinessOf(request: Request): OwnBusiness | undefined {
   const { headers, method } = request;
-  if (headers.range !== undefined || headers['if-range'] !== undefined) return 'range';
   if (headers['if-match'] !== undefined || headers['if-unmodified-since'] !== undefined) return 'condition';
   if (headers.upgrade !== undefined) return 'upgrade';
   if (method !== 'QUERY' && (headers['transfer-encoding'] !== undefined || (headers['content-length'] ?? '0') !== '0')) return 'body';
   const control = headers['cache-control'];
-  return control !== undefined && directives(control).some(({ name }) => name === 'no-store') ? 'no_store' : undefined;
+  if (control !== undefined && directives(control).some(({ name }) => name === 'no-store')) return 'no_store';
+  // Last, because a part may be had from the store where nothing else stands against it.
+  return headers.range !== undefined || headers['if-range'] !== undefined ? 'range' : undefined;
 }
 
 /** Why an answer belongs to its own caller alone. */

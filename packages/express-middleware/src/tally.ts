@@ -24,6 +24,18 @@ export interface CollapseStats {
   readonly collapsed: number;
   /** Of these, those answered with another one's answer. */
   readonly replayed: number;
+  /** Of these, those whose answer was stored and fresh, and those whose answer was stored and stale. */
+  readonly hits: number;
+  readonly stale: number;
+  /** Answers of handlers that were kept for later requests. */
+  readonly stored: number;
+  /** Stored answers that their handler found to hold still (304). */
+  readonly revalidated: number;
+  /** Requests with `only-if-cached` for which nothing was stored. */
+  readonly missing: number;
+  /** Changes (POST, PUT, PATCH, DELETE, …) after which stored answers were removed, and those whose news reached nobody. */
+  readonly changes: number;
+  readonly changesLost: number;
   /** Of these, those that got it as it was made, and of these those who did not get all of it. */
   readonly streamed: number;
   readonly truncated: number;
@@ -48,6 +60,13 @@ export class Tally {
   readonly unserved: Partial<Record<UnservedReason, number>> = {};
   collapsed = 0;
   replayed = 0;
+  hits = 0;
+  stale = 0;
+  stored = 0;
+  revalidated = 0;
+  missing = 0;
+  changes = 0;
+  changesLost = 0;
   streamed = 0;
   truncated = 0;
   refused = 0;

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { Agent, createServer, type IncomingHttpHeaders, request as send, type Server } from 'node:http';
 
 import {
+  type Clock,
   type Collapser,
   type CollapserOptions,
   type Coordinator,
@@ -48,13 +49,15 @@ export interface ShopOptions {
   /** Collapse inside each replica only. */
   readonly alone?: boolean;
   readonly collapser?: CollapserOptions;
+  /** The time of the store, of which expiries and ages are counted. */
+  readonly clock?: Clock;
   /** What happens to the bytes of an answer on their way to other replicas. */
   readonly tamper?: (bytes: Uint8Array) => Uint8Array;
 }
 
 /** Replicas of one shop in this process, each with a server of its own. `gate` is what its handler may wait for. */
 export async function startShop(count: number, handler: RequestHandler, options?: CollapseOptions, shop: ShopOptions = {}) {
-  const hub = memoryHub({ clock: systemClock });
+  const hub = memoryHub({ clock: shop.clock ?? systemClock });
   const collapsers = Array.from({ length: count }, () =>
     createCollapser({ ...(shop.alone !== true && { coordinator: tampered(hub.coordinator(), shop.tamper) }), ...shop.collapser }),
   );

@@ -1,0 +1,139 @@
+import type { Codec, Collapser, LoadContext, RunOptions } from '@oneflight/core';
+import type { Request } from 'express';
+
+import { type Answer, type AnswerHead, isFor, LiveAnswer } from '../answer.js';
+import { variantOf } from '../key.js';
+import type { Tally } from '../tally.js';
+import { allows, type Demands, demandsOf } from './demands.js';
+import { Keeping } from './keeping.js';
+import type { Revalidation } from './revalidation.js';
+import { type Policy, TERM_MS_MAX } from './terms.js';
+import { Variants } from './variants.js';
+
+/** An answer from the store, for this request, and how old it is now. */
+export interface Found {
+  readonly answer: Answer;
+  readonly ageMs: number;
+  readonly flightKey: string;
+}
+
+type AnswerCodec = Codec<Answer | LiveAnswer | null>;
+
+/**
+ * What the store of the collapser has to do with one request: what it may be answered with, what its load is to ask about,
+ * and what is kept of the answer.
+ */
+export class HttpCache {
+  readonly policy: Policy;
+  readonly #collapser: Collapser;
+  readonly #tally: Tally;
+  readonly #codec: (flightKey: string) => AnswerCodec;
+  readonly #variants = new Variants();
+
+  constructor(policy: Policy, collapser: Collapser, tally: Tally, codec: (flightKey: string) => AnswerCodec) {
+    this.policy = policy;
+    this.#collapser = collapser;
+    this.#tally = tally;
+    this.#codec = codec;
+  }
+
+  /** The variant of a key that a request asks for, where it is known: undefined for the first, null where there are too many. */
+  variantOf(key: string, request: Request): string | null | undefined {
+    return this.#variants.of(key, request);
+  }
+
+  learn(key: string, variant: string | undefined, head: AnswerHead): void {
+    if (variant === undefined) this.#variants.learn(key, head);
+    else this.#variants.unlearn(key, head);
+  }
+
+  /** Whether only a look at the store tells what is right for a request. */
+  needsLook({ method, headers }: Request, demands: Demands): boolean {
+    if (!this.policy.obeys) return false;
+    const { minFreshMs, maxStaleMs, onlyIfCached } = demands;
+    return method === 'HEAD' || headers.range !== undefined || minFreshMs > 0 || maxStaleMs > 0 || onlyIfCached;
+  }
+
+  /** What is stored for a request under the key of its GET, however old. */
+  async find(key: string, request: Request): Promise<Found | undefined> {
+    const variant = this.#variants.of(key, request);
+    if (variant === null) return undefined;
+    const first = await this.#peek(flightKeyOf(key, variant));
+    if (first === undefined || isFor(request, first.answer)) return first;
+    if (variant !== undefined) return undefined;
+    const own = await this.#peek(flightKeyOf(key, variantOf(request, first.answer.vary)));
+    return own !== undefined && isFor(request, own.answer) ? own : undefined;
+  }
+
+  /** Whether what was found answers the request without asking anybody. */
+  mayUse({ answer: { terms }, ageMs }: Found, demands: Demands): boolean {
+    return terms !== undefined && allows(demands, terms, ageMs);
+  }
+
+  /** What the collapser may answer a call with. */
+  callFor(request: Request, { maxAgeMs, minFreshMs }: Demands): RunOptions {
+    const { obeys, lingerMs } = this.policy;
+    if (request.method !== 'GET') return {};
+    const freshest = minFreshMs > 0 ? 0 : Math.min(maxAgeMs ?? TERM_MS_MAX, TERM_MS_MAX);
+    if (!obeys) return { ttlMs: Math.min(freshest, lingerMs) };
+    const staleMs = maxAgeMs === undefined && minFreshMs === 0 ? TERM_MS_MAX : 0;
+    return { ttlMs: freshest, staleWhileRevalidateMs: staleMs, staleIfErrorMs: staleMs, revalidateMs: TERM_MS_MAX };
+  }
+
+  keeping(request: Request): Keeping {
+    return new Keeping(this.policy, request);
+  }
+
+  /** What a load is to ask its handler about. */
+  revalidation(request: Request, { previous }: LoadContext, keeping: Keeping): (Revalidation & { status: number | undefined }) | undefined {
+    if (!this.policy.obeys || request.method !== 'GET' || previous === undefined) return undefined;
+    const { value, ageMs } = previous;
+    if (!isAnswer(value) || !isFor(request, value)) return undefined;
+    const at = performance.now();
+    const ageNow = (): number => ageMs + performance.now() - at;
+    const demands = demandsOf(request.headers);
+    const revalidation = {
+      previous: value,
+      status: undefined as number | undefined,
+      ageMs: ageNow,
+      mayServeOnError: () => maySaveFromError(value, demands, ageNow()),
+      onTaken: (how: 'validated' | 'failed', status: number) => {
+        revalidation.status = status;
+        if (how === 'validated') this.#tally.revalidated++;
+        else this.#tally.stale++;
+        if (how === 'failed') keeping.isStale(ageNow());
+      },
+    };
+    return revalidation;
+  }
+
+  /** The answer to a HEAD tells that what is stored is not what there is any more (RFC 9111 section 4.3.5). */
+  compare({ answer, flightKey }: Found, head: Answer): void {
+    const of = ({ headers }: Answer, name: string): string => String(headers.find(([found]) => found === name)?.[1] ?? '');
+    const differs = (name: string): boolean => of(head, name) !== '' && of(head, name) !== of(answer, name);
+    const hasOtherLength = head.length !== undefined && head.length !== answer.body.byteLength;
+    if (hasOtherLength || differs('etag') || differs('last-modified'))
+      void this.#collapser.invalidate(['http', flightKey]).catch(() => this.#tally.changesLost++);
+  }
+
+  async #peek(flightKey: string): Promise<Found | undefined> {
+    const stored = await this.#collapser.peek(['http', flightKey], { codec: this.#codec(flightKey) });
+    if (stored === undefined || stored.value === null || stored.value instanceof LiveAnswer) return undefined;
+    return { answer: stored.value, ageMs: stored.ageMs, flightKey };
+  }
+}
+
+/** The name under which the collapser knows a key, or one variant of it. */
+export function flightKeyOf(key: string, variant: string | undefined): string {
+  return variant === undefined ? key : `${key} ${variant}`;
+}
+
+function isAnswer(value: unknown): value is Answer {
+  return typeof value === 'object' && value !== null && 'body' in value && 'terms' in value;
+}
+
+/** RFC 5861 section 4, and no more than the request takes. */
+function maySaveFromError({ terms }: Answer, { maxAgeMs, minFreshMs }: Demands, ageMs: number): boolean {
+  if (terms === undefined || terms.isStrict || maxAgeMs !== undefined || minFreshMs > 0) return false;
+  return ageMs < terms.ttlMs + terms.staleIfErrorMs;
+}
