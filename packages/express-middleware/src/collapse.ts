@@ -287,8 +287,12 @@ class Site {
       if (cache?.policy.obeys !== true || keeping === undefined || request.method !== 'GET') return undefined;
       return { why: whyForwarded(context, demandsOf(request.headers)), status: revalidation?.status, isStored: keeping.keeps };
     };
+    const onVerdict = (verdict: Verdict): void => {
+      this.#learn(flight, verdict);
+      if (context.previous !== undefined && keeping !== undefined) cache?.settle(flightKeyOf(flight.key, flight.variant), verdict, keeping);
+    };
     const status = (): CacheStatus => ({ how: isAlone ? 'alone' : 'leader', varies: flight.variant !== undefined, forward: forward() });
-    return { ...this.#captureOptions(exchange, flight, status), keeping, revalidation, isDetached: context.isRefresh };
+    return { ...this.#captureOptions(exchange, flight, status), onVerdict, keeping, revalidation, isDetached: context.isRefresh };
   }
 
   #captureOptions({ request, response }: Exchange, flight: Flight, status?: () => CacheStatus): CaptureOptions {

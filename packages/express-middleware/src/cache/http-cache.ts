@@ -3,6 +3,7 @@ import type { Request } from 'express';
 
 import { type Answer, type AnswerHead, isFor, LiveAnswer } from '../answer.js';
 import { variantOf } from '../key.js';
+import type { Verdict } from '../recorder.js';
 import type { Tally } from '../tally.js';
 import { allows, type Demands, demandsOf } from './demands.js';
 import { Keeping } from './keeping.js';
@@ -112,8 +113,17 @@ export class HttpCache {
     const of = ({ headers }: Answer, name: string): string => String(headers.find(([found]) => found === name)?.[1] ?? '');
     const differs = (name: string): boolean => of(head, name) !== '' && of(head, name) !== of(answer, name);
     const hasOtherLength = head.length !== undefined && head.length !== answer.body.byteLength;
-    if (hasOtherLength || differs('etag') || differs('last-modified'))
-      void this.#collapser.invalidate(['http', flightKey]).catch(() => this.#tally.changesLost++);
+    if (hasOtherLength || differs('etag') || differs('last-modified')) this.#remove(flightKey);
+  }
+
+  /** The handler has said something new about what is stored: where that is not kept, the old is not either. */
+  settle(flightKey: string, verdict: Verdict, keeping: Keeping): void {
+    const isNew = verdict.kind === 'private' || (verdict.kind === 'shared' && !keeping.isAboutStored);
+    if (this.policy.obeys && isNew && !(verdict.kind === 'shared' && keeping.keeps)) this.#remove(flightKey);
+  }
+
+  #remove(flightKey: string): void {
+    void this.#collapser.invalidate(['http', flightKey]).catch(() => this.#tally.changesLost++);
   }
 
   async #peek(flightKey: string): Promise<Found | undefined> {

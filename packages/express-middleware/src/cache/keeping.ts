@@ -40,6 +40,11 @@ export class Keeping {
     this.#staleAgeMs = ageMs;
   }
 
+  /** Whether the answer is the stored one, unchanged. */
+  get isAboutStored(): boolean {
+    return this.#staleAgeMs !== undefined;
+  }
+
   /** Whether the answer will be there for later requests. */
   get keeps(): boolean {
     return this.#assessment !== undefined;

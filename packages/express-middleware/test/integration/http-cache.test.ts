@@ -518,3 +518,12 @@ describe('lingerMs', () => {
     expect(calls).toHaveLength(2);
   });
 });
+
+it('removes what is stored when the handler says something new that may not be kept', async () => {
+  for (const value of ['private, max-age=60', 'no-store', 'max-age=0']) {
+    const { get } = await startCache((version) => ({ 'Cache-Control': version === 1 ? 'max-age=60' : value }));
+    await get();
+    await get(control('no-cache'));
+    await expect.poll(async () => (await get(control('only-if-cached'))).status, { interval: 5 }).toBe(504);
+  }
+});

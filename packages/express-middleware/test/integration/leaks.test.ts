@@ -76,6 +76,45 @@ describe('of two requests at the same time', () => {
   });
 });
 
+describe('of two requests one after the other, where answers are kept', () => {
+  it('none ever gets what is for the other, whatever the one says whose answer is stored and the one who asks', async () => {
+    const runs = new Map<string, number>();
+    const shop = await startShop(
+      2,
+      (request, response, next) => {
+        runs.set(request.path, (runs.get(request.path) ?? 0) + 1);
+        response.set('Cache-Control', 'public, max-age=60');
+        return answerAsTold(request, response, next);
+      },
+      { cache: 'http' },
+    );
+    const rows: string[] = [];
+    const leaks: string[] = [];
+    const names = Object.keys(TRAITS);
+    for (const [row, storedBy] of names.entries()) {
+      const cells: string[] = [];
+      for (const [column, askedBy] of names.entries()) {
+        const path = `/${row}/${column}`;
+        const [first, second] = [TRAITS[storedBy]?.('leader') ?? {}, TRAITS[askedBy]?.('follower') ?? {}];
+        leaks.push(...leaksTo('leader', await askAs(shop, 0, path, 'leader', first), first).map((leak) => `${storedBy}: ${leak}`));
+        const answer = await askAs(shop, 1, path, 'follower', second);
+        const isStored = runs.get(path) === 1;
+        const found = leaksTo('follower', answer, second, isStored ? first : undefined).filter(
+          (leak) => !(leak === 'something for a range' && !says(first, 'range') && answer.body === 'answ'),
+        );
+        leaks.push(...found.map((leak) => `${storedBy} x ${askedBy}: ${leak}`));
+        cells.push((isStored ? 'stored' : 'own').padEnd(8));
+      }
+      rows.push(`${storedBy.padEnd(16)}${cells.join(' ')}`);
+    }
+    console.log(
+      `stored by \\ asked by ${names.map((name) => name.slice(0, 8).padEnd(8)).join(' ')}\n${rows.join('\n')}\n${leaks.length} leaks`,
+    );
+    expect(leaks).toEqual([]);
+    expect(rows.join('').match(/stored/g)?.length).toBeGreaterThan(10); // a test in which nothing is kept holds nothing
+  });
+});
+
 async function startGated(waiting: Map<string, { running: number; go: () => void; gone: Promise<void> }>): Promise<Shop> {
   return startShop(2, async (request, response, next) => {
     const gate = waiting.get(request.path);
