@@ -4,12 +4,14 @@ import type { Pool } from 'pg';
 
 import type { Collapsing } from './collapsing.js';
 import { holdSeat } from './hold-seat.js';
-import { loadSeatMap } from './seat-map.js';
+import type { ShopMetrics } from './metrics.js';
+import { loadSeatMap, type SeatMap } from './seat-map.js';
 import { streamEvents } from './stream-seats.js';
 
 export interface Shop {
   readonly pool: Pool;
   readonly collapsing: Collapsing;
+  readonly metrics: ShopMetrics;
   /** See `ServerConfig`; the demo changes it while the shop runs. */
   busyMs: number;
 }
@@ -39,7 +41,7 @@ export function createApp(shop: Shop): Express {
 function showSeats(shop: Shop): RequestHandler {
   return async (request, response) => {
     const block = { matchId: Number(request.params['matchId']), blockId: Number(request.params['blockId']) };
-    const load = async () => (await loadSeatMap(shop.pool, { ...block, busyMs: shop.busyMs })) ?? null;
+    const load = () => querySeats(shop, block);
     const seatMap = shop.collapsing.mode === 'off' ? await load() : await shop.collapsing.run(seatsKey(block), load);
     if (seatMap === null) response.status(404).json({ error: 'no_such_block' });
     else response.json(seatMap);
@@ -50,9 +52,14 @@ function showSeats(shop: Shop): RequestHandler {
 function watchSeats(shop: Shop): RequestHandler {
   return streamEvents((request, signal) => {
     const block = { matchId: Number(request.params['matchId']), blockId: Number(request.params['blockId']) };
-    const load = async () => (await loadSeatMap(shop.pool, { ...block, busyMs: shop.busyMs })) ?? null;
+    const load = () => querySeats(shop, block);
     return shop.collapsing.watch(seatsKey(block), load, signal);
   });
+}
+
+function querySeats(shop: Shop, block: { matchId: number; blockId: number }): Promise<SeatMap | null> {
+  shop.metrics.seatQueries.inc();
+  return loadSeatMap(shop.pool, { ...block, busyMs: shop.busyMs }).then((map) => map ?? null);
 }
 
 function hold(shop: Shop): RequestHandler {

@@ -16,6 +16,8 @@ export interface Collapsing {
   mode: CollapseMode;
   /** The collapser to mount `collapse()` on; collapses across the cluster where Redis is known. */
   readonly collapser: Collapser;
+  /** All that there are, for their metrics. */
+  readonly collapsers: readonly Collapser[];
   run<T>(key: Key, loader: Loader<T>): Promise<T>;
   /** The value now, and a new one after each invalidation on any replica. */
   watch<T>(key: Key, loader: Loader<T>, signal: AbortSignal): AsyncIterable<T>;
@@ -34,6 +36,7 @@ export function createCollapsing(options: { redisUrl: string | undefined; mode: 
   return {
     mode: options.mode,
     collapser: inCluster,
+    collapsers,
     run(key, loader) {
       return (this.mode === 'process' ? inProcess : inCluster).run(key, loader);
     },

@@ -5,6 +5,8 @@ export interface ServerConfig {
   readonly host: string;
   /** 0 picks a free port. */
   readonly port: number;
+  /** Where `/metrics` is served, apart from the shop. Absent: nowhere. */
+  readonly metricsPort: number | undefined;
   readonly databaseUrl: string;
   /** Absent: requests collapse inside this process only. */
   readonly redisUrl: string | undefined;
@@ -28,6 +30,7 @@ export function readConfig(env: NodeJS.ProcessEnv): ServerConfig {
   return {
     host: env['HOST'] ?? '127.0.0.1',
     port: wholeNumber(env, 'PORT', 3000, 0, 65_535),
+    metricsPort: env['METRICS_PORT'] ? wholeNumber(env, 'METRICS_PORT', 0, 0, 65_535) : undefined,
     databaseUrl,
     redisUrl,
     collapse,

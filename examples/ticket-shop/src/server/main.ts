@@ -7,16 +7,20 @@ import { followActivity } from './activity.js';
 import { createApp, type Shop } from './app.js';
 import { createCollapsing, isCollapseMode } from './collapsing.js';
 import { readConfig, type ServerConfig } from './config.js';
+import { createMetrics, serveMetrics } from './metrics.js';
 import { prepareDatabase } from './schema.js';
 
 const config = readConfig(process.env);
 const pool = new pg.Pool({ connectionString: config.databaseUrl, max: config.poolSize, idleTimeoutMillis: 0 });
 pool.on('error', (error) => console.error('an idle database connection broke:', error.message));
-const shop: Shop = { pool, collapsing: createCollapsing({ redisUrl: config.redisUrl, mode: config.collapse }), busyMs: config.busyMs };
+const collapsing = createCollapsing({ redisUrl: config.redisUrl, mode: config.collapse });
+const shop: Shop = { pool, collapsing, metrics: createMetrics(collapsing.collapsers), busyMs: config.busyMs };
 const server = createServer(createApp(shop));
 
 await prepareDatabase(pool);
 await openConnections(config);
+const metricsServer =
+  config.metricsPort === undefined ? undefined : await serveMetrics(shop.metrics, { host: config.host, port: config.metricsPort });
 await listen(server, config);
 
 process.once('SIGTERM', () => void stop());
@@ -33,10 +37,14 @@ async function listen(target: Server, { host, port }: ServerConfig): Promise<voi
   target.keepAliveTimeout = 120_000; // longer than the load balancer keeps its connections, so that it closes them first
   target.listen({ host, port, backlog: 4_096 });
   await once(target, 'listening');
-  const address = target.address();
-  const actualPort = typeof address === 'object' && address !== null ? address.port : port;
+  const actualPort = portOf(target) ?? port;
   if (process.send === undefined) console.log(`listening on ${host}:${actualPort}, collapse=${shop.collapsing.mode}`);
-  else tellParent({ kind: 'ready', port: actualPort });
+  else tellParent({ kind: 'ready', port: actualPort, metricsPort: portOf(metricsServer) });
+}
+
+function portOf(target: Server | undefined): number | undefined {
+  const address = target?.address();
+  return typeof address === 'object' ? address?.port : undefined;
 }
 
 /** Under the demo: its orders, what goes on here, and an end when it goes away, however it does. */
@@ -72,6 +80,7 @@ async function stop(): Promise<void> {
   const sweep = setInterval(() => server.closeIdleConnections(), 50); // a connection is idle once its answer has gone
   await closed;
   clearInterval(sweep);
+  metricsServer?.close().closeAllConnections();
   await shop.collapsing.close();
   await pool.end();
   process.exit(0);
