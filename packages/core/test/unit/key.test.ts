@@ -69,7 +69,7 @@ describe('a key', () => {
       }),
       { numRuns: 2_000 },
     );
-  });
+  }, 30_000);
 
   const cyclic: unknown[] = ['a'];
   cyclic.push(cyclic);

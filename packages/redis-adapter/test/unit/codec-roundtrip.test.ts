@@ -60,5 +60,5 @@ describe('the default codec', () => {
       }),
       { numRuns: 1_500 },
     );
-  });
+  }, 30_000);
 });
