@@ -96,6 +96,7 @@ describe('installed together in an empty project', () => {
           "ManualClock",
           "SERVER",
           "coordinatorContract",
+          "endedCalls",
           "memoryCodec",
           "memoryHub",
           "promptNetwork",

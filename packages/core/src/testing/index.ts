@@ -8,6 +8,7 @@ export {
   type ContractTimings,
 } from './coordinator-contract.js';
 export type { ContractExpect } from './contract/stage.js';
+export { endedCalls } from './ended-calls.js';
 export { ManualClock } from './manual-clock.js';
 export { memoryCodec } from './memory-codec.js';
 export { memoryHub, type MemoryCoordinator, type MemoryHub, type MemoryHubOptions } from './memory-hub.js';

@@ -1,6 +1,6 @@
 import type { Claim, ClaimRequest, HolderRequest, LoadContext, Message, Renewal, Settlement } from '../../src/index.js';
 import { canonicalKey, hashKey } from '../../src/key.js';
-import { memoryHub, type Leg, type MemoryHub, type OperationName } from '../../src/testing/index.js';
+import { endedCalls, memoryHub, type Leg, type MemoryHub, type OperationName } from '../../src/testing/index.js';
 import { Checks, type CheckedRun, type Violation } from './checks.js';
 import {
   highest,
@@ -203,7 +203,9 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     await replica.collapser.close({ drainMs });
     replica.closing = 'closed';
     this.history.note(replica.name, 'is closed');
-    const { flights, waiters, joinable } = replica.collapser.stats();
+    const { flights, waiters, joinable, totals } = replica.collapser.stats();
+    if (endedCalls(totals) !== totals.calls)
+      this.#checks.fail('I8 totals', `${replica.name}: ${endedCalls(totals)} of ${totals.calls} calls were counted as ended`);
     if (flights + waiters + joinable !== 0)
       this.#checks.fail('I6 leaks', `${replica.name} closed with ${flights} flights, ${waiters} waiters, ${joinable} joinable`);
   }

@@ -1,5 +1,7 @@
 import { createCollapser, type Collapser, type CollapserOptions } from '../../src/index.js';
+import { expect } from 'vitest';
 import {
+  endedCalls,
   memoryHub,
   type ManualClock,
   type MemoryCoordinator,
@@ -17,6 +19,7 @@ export interface Cluster {
   readonly coordinators: readonly MemoryCoordinator[];
   /** Lets everything that is under way arrive; no time passes. */
   settleDown(): Promise<void>;
+  /** Closes them. Each call must have been counted in exactly one way to end. */
   closeAll(): Promise<void>;
 }
 
@@ -42,6 +45,10 @@ export function cluster(
       const closed = Promise.all(replicas.map((replica) => replica.close({ drainMs: 0 })));
       await hub.clock.advance(2_000);
       await closed;
+      for (const replica of replicas) {
+        const { totals } = replica.stats();
+        expect(endedCalls(totals), `calls that ended, of ${JSON.stringify(totals)}`).toBe(totals.calls);
+      }
     },
   };
 }

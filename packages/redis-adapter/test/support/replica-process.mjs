@@ -3,6 +3,7 @@
 // Its loader counts itself at an independent Redis connection: how many loads of the key ran so far, and how many run at
 // this moment. Times are of the machine's monotonic clock, which all processes share.
 import { createCollapser } from '@oneflight/core';
+import { endedCalls } from '@oneflight/core/testing';
 import { redisCoordinator } from '@oneflight/redis-adapter';
 import { Redis } from 'ioredis';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,7 +27,9 @@ async function traced(plain) {
 
 /** What the collapser said, counted by type and result; `followsItself` counts flights that wait for a flight of this process. */
 const events = { followsItself: 0 };
+let callsTold = 0;
 collapser.listen(({ type, result, flightId, leaderId, degraded }) => {
+  if (type === 'call') callsTold++;
   if (type === 'call' || type === 'operation') return;
   const what = type === 'degraded' && !degraded ? 'reached' : result === undefined ? type : `${type}:${result}`;
   events[what] = (events[what] ?? 0) + 1;
@@ -72,6 +75,14 @@ async function call(request) {
       error: { name: error.name, message: error.message, code: error.code, status: error.status, remote: error.remote === true },
     };
   }
+}
+
+/** Each call is counted in exactly one way to end, and told once; else this process ends with a code that no test expects. */
+function checkTotals() {
+  const { totals } = collapser.stats();
+  if (totals.calls === endedCalls(totals) && totals.calls === callsTold) return;
+  console.error(`${totals.calls} calls, ${callsTold} told, counted as ${JSON.stringify(totals)}`);
+  process.exitCode = 70;
 }
 
 let steady;
@@ -136,6 +147,7 @@ const commands = {
   /** Closes everything and lets the process exit by itself. */
   async close() {
     await collapser.close();
+    checkTotals();
     redis.disconnect();
     control.disconnect();
     setImmediate(() => process.disconnect());
