@@ -13,6 +13,11 @@ export interface Kept {
 
 /** How old stored outcomes may be that answer this call; undefined where none may. */
 function cacheReadOf(options: CallOptions): CacheRead | undefined {
+  return options.freshness === 'strict' ? undefined : lifetimesOf(options);
+}
+
+/** What the call's options say of how old stored outcomes may be, whether it reads them itself or only stores them. */
+function lifetimesOf(options: CallOptions): CacheRead | undefined {
   const { lingerMs, ttlMs, staleWhileRevalidateMs, staleIfErrorMs, negativeTtlMs } = options;
   const freshMs = Math.max(lingerMs, ttlMs);
   const freshErrorMs = Math.max(lingerMs, negativeTtlMs);
@@ -61,7 +66,7 @@ export function onlyToRevalidate(read: CacheRead | undefined): CacheRead | undef
 
 /** How long the outcome of a load is stored: a value by what its load said, else by the options of the caller that leads. */
 export function cacheWriteOf(options: CallOptions, loadMs: number, said: Lifetimes | undefined): CacheWrite | undefined {
-  const read = cacheReadOf(options);
+  const read = lifetimesOf(options);
   if (read === undefined && said === undefined) return undefined;
   const errorMs = read?.freshErrorMs ?? 0;
   if (said !== undefined) return { ...bySaid(said), errorMs, loadMs: Math.ceil(loadMs) };

@@ -72,9 +72,10 @@ export class Claimant {
   }
 
   /** Not limited here: a late reply still has to be given back. */
-  async claim(min: number, takeover: boolean, cache: CacheRead | undefined): Promise<Claim> {
+  async claim(min: number, takeover: boolean, strict: boolean, cache: CacheRead | undefined): Promise<Claim> {
     const floor = this.#host.floors.get(this.#holder.key);
-    const claim = await measured(this.#host, 'claim', this.#link.claim({ ...this.#holder, min, floor, takeover, ...(cache && { cache }) }));
+    const request = { ...this.#holder, min, floor, takeover, strict, ...(cache && { cache }) };
+    const claim = await measured(this.#host, 'claim', this.#link.claim(request));
     this.#host.pulse.heard();
     this.#learn(claim.floor);
     return claim;
@@ -95,9 +96,29 @@ export class Claimant {
     }
   }
 
-  /** Sends the outcome until it is acknowledged, in the background. */
-  settle(token: number, outcome: Outcome, cache: CacheWrite | undefined, tagged?: Tagged): void {
-    this.#host.background(this.#settleUntilHeard(token, outcome, cache, this.#link.tags && tagged));
+  /**
+   * Sends the outcome until it is acknowledged, in the background. Resolves after the first try, with the key's floor as
+   * it was then; undefined where that is not known.
+   */
+  settle(token: number, outcome: Outcome, cache: CacheWrite | undefined, tagged?: Tagged): Promise<number | undefined> {
+    return new Promise((resolve) => {
+      const sent = this.#settleUntilHeard(token, outcome, cache, this.#link.tags && tagged, resolve);
+      this.#host.background(sent);
+    });
+  }
+
+  /** Reads the key's floor; undefined where it is not known, or cannot be read. */
+  async floor(): Promise<number | undefined> {
+    const { key } = this.#holder;
+    const read = this.#link.floor?.({ key });
+    if (read === undefined) return undefined;
+    try {
+      const floor = await this.#limited('floor', read);
+      this.#learn(floor);
+      return floor;
+    } catch {
+      return undefined; // Whoever asked then does as if it had been invalidated.
+    }
   }
 
   /** Gives up whatever this id holds or waits for, in the background; a waiter elsewhere is woken if nobody leads then. */
@@ -106,18 +127,28 @@ export class Claimant {
     this.#host.background(released.catch(() => this.#host.report.lost('release')));
   }
 
-  async #settleUntilHeard(token: number, first: Outcome, cache: CacheWrite | undefined, tagged: Tagged | undefined): Promise<void> {
+  async #settleUntilHeard(
+    token: number,
+    first: Outcome,
+    cache: CacheWrite | undefined,
+    tagged: Tagged | undefined,
+    onTried: (floor: number | undefined) => void,
+  ): Promise<void> {
     let [outcome, toAttach] = [first, tagged];
     const startedAt = this.#host.clock.now();
     const isWorthIt = (sent: number): boolean => sent < SETTLES_MIN || this.#host.clock.now() - startedAt < this.timings.leaseMs;
     for (let sent = 0; isWorthIt(sent); sent++) {
       try {
         // Noted under its tags before it is stored: an invalidation that comes in between finds the key, or was told of here.
-        if (toAttach !== undefined && (await this.#isOvertaken(toAttach, outcome, cache))) return this.#giveUpOvertaken();
+        if (toAttach !== undefined && (await this.#isOvertaken(toAttach, outcome, cache))) {
+          onTried(undefined);
+          return this.#giveUpOvertaken();
+        }
         toAttach = undefined;
-        await this.#settleOnce(token, outcome, cache, sent === 0);
+        onTried(await this.#settleOnce(token, outcome, cache, sent === 0));
         return;
       } catch (error) {
+        onTried(undefined);
         // A server that refuses the payload (out of memory, say) may still take the news that there is none.
         if (asCoordinatorError(error).reason === 'refused') [outcome, toAttach] = [{ kind: 'unshareable', why: 'untravelable' }, undefined];
         await this.#pause(this.timings.commandTimeoutMs);
@@ -126,11 +157,12 @@ export class Claimant {
     this.#host.report.lost('settle');
   }
 
-  async #settleOnce(token: number, outcome: Outcome, cache: CacheWrite | undefined, isFirst: boolean): Promise<void> {
+  async #settleOnce(token: number, outcome: Outcome, cache: CacheWrite | undefined, isFirst: boolean): Promise<number | undefined> {
     const { state, floor } = await this.#limited('settle', this.#link.settle({ ...this.#holder, token, outcome, ...(cache && { cache }) }));
     this.#learn(floor);
     // A settle that is sent again may find that the first one, whose reply was lost, has ended the flight.
     if (state === 'detached' && isFirst && (floor ?? 0) < token) this.#host.report.duplicated(this.#holder.id);
+    return floor;
   }
 
   /** Notes the key under its tags, and tells whether one of them was invalidated after the load began. */

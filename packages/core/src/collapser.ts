@@ -7,6 +7,7 @@ import { ClosedError, CoordinatorError, describe, misuse, ReentrantFlightError }
 import { Once, type OnceOptions } from './once.js';
 import { Invalidations, type InvalidationsHost } from './invalidations.js';
 import { Events, type BypassReason, type EventListener } from './events.js';
+import { Boarding } from './flight/boarding.js';
 import { Flight } from './flight/flight.js';
 import type { FlightHost } from './flight-host.js';
 import { Floors } from './floors.js';
@@ -173,9 +174,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   readonly #limits: Required<Limits>;
   readonly #events: Events;
   readonly report: Report;
-  /** The flights that calls may join, by key; with a coordinator also by the hash that messages name. */
-  readonly #joinable = new Map<CanonicalKey, Flight>();
-  readonly #joinableByHash = new Map<KeyHash, Flight>();
+  readonly #boarding = new Boarding();
   /** All flights that still answer somebody, by the id that messages name. */
   readonly #flights = new Map<FlightId, Flight>();
   readonly #operations = new Set<Promise<void>>();
@@ -262,7 +261,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     this.#refuseWhenClosed();
     if (this.#invalidations === undefined) {
       this.values.delete(canonical);
-      this.#fence(this.#joinable.get(canonical), Number.POSITIVE_INFINITY);
+      this.#fence(this.#boarding.openFlight(canonical), Number.POSITIVE_INFINITY);
       this.#watchers.invalidated(canonical, Number.POSITIVE_INFINITY);
       return;
     }
@@ -307,12 +306,12 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     let waiters = 0;
     let loading = 0;
     for (const flight of this.#flights.values()) {
-      waiters += flight.waiters.size;
+      waiters += flight.callers;
       if (flight.isLoading) loading++;
     }
     return {
       flights: this.#flights.size,
-      joinable: this.#joinable.size,
+      joinable: this.#boarding.openCount,
       loading,
       waiters,
       watchers: this.#watchers.size,
@@ -360,39 +359,49 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     }
   }
 
-  /** Joins the flight of the key, or starts one; over a limit the call loads for itself. */
+  /** Joins the open flight of the key, or starts one, or waits for the next; over a limit the call loads for itself. */
   #board(canonical: CanonicalKey, waiter: Waiter): void {
-    const current = this.#joinable.get(canonical);
-    if (this.#observes) {
-      this.#observe(current, canonical, waiter);
-      return;
-    }
-    const bypass = this.#limitReached(current, canonical);
-    if (bypass !== undefined) this.report.bypassed(bypass);
-    if (bypass !== undefined || current === undefined) this.#start(canonical, waiter, bypass === undefined);
-    else current.join(waiter);
+    const open = this.#boarding.openFlight(canonical);
+    if (this.#observes) this.#observe(open, canonical, waiter);
+    else if (waiter.options.freshness === 'strict') this.boardNext(canonical, waiter);
+    else if (this.#bypasses(open, canonical, waiter)) return;
+    else if (open !== undefined) open.join(waiter);
+    else this.#start(canonical, waiter);
+  }
+
+  #bypasses(current: Flight | undefined, canonical: CanonicalKey, waiter: Waiter): boolean {
+    const reason = this.#limitReached(current, canonical);
+    if (reason === undefined) return false;
+    this.report.bypassed(reason);
+    this.#startAlone(canonical, waiter);
+    return true;
   }
 
   #limitReached(current: Flight | undefined, canonical: CanonicalKey): BypassReason | undefined {
     const { flightsMax, waitersPerFlightMax, keyBytesMax } = this.#limits;
     if (isInsideBatch()) return 'inside_batch';
-    if (current !== undefined) return current.waiters.size >= waitersPerFlightMax ? 'too_many_waiters' : undefined;
-    if (this.#joinable.size >= flightsMax) return 'too_many_flights';
+    if (current !== undefined) return current.callers >= waitersPerFlightMax ? 'too_many_waiters' : undefined;
+    if (this.#boarding.size >= flightsMax) return 'too_many_flights';
     return keyBytes(canonical) > keyBytesMax ? 'key_too_long' : undefined;
   }
 
-  #start(canonical: CanonicalKey, waiter: Waiter, collapses: boolean): Flight {
+  #start(canonical: CanonicalKey, waiter: Waiter): void {
+    const flight = this.#newFlight(canonical, waiter);
+    this.#boarding.open(flight);
+    void flight.fly();
+  }
+
+  #startAlone(canonical: CanonicalKey, waiter: Waiter): Flight {
+    const flight = this.#newFlight(canonical, waiter);
+    void flight.flyAlone();
+    return flight;
+  }
+
+  #newFlight(canonical: CanonicalKey, waiter: Waiter): Flight {
     const hash = this.link === undefined ? '' : hashKey(this.name, canonical);
     const flight = new Flight(this, `${this.link?.inbox ?? this.name}#${++this.#sequence}`, canonical, hash);
     this.#flights.set(flight.id, flight);
-    flight.waiters.add(waiter);
-    if (collapses) {
-      this.#joinable.set(canonical, flight);
-      if (this.link !== undefined) this.#joinableByHash.set(hash, flight);
-      void flight.fly();
-    } else {
-      void flight.flyAlone();
-    }
+    flight.board(waiter);
     return flight;
   }
 
@@ -401,11 +410,11 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     this.report.bypassed('observe');
     if (current !== undefined) {
       this.report.wouldCollapse();
-      this.#start(canonical, waiter, false);
+      this.#startAlone(canonical, waiter);
       return;
     }
-    const flight = this.#start(canonical, waiter, false);
-    if (this.#flights.has(flight.id)) this.#joinable.set(canonical, flight);
+    const flight = this.#startAlone(canonical, waiter);
+    if (this.#flights.has(flight.id)) this.#boarding.open(flight);
   }
 
   #refuseWhenClosed(): void {
@@ -431,12 +440,29 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   }
 
   isJoinable(flight: Flight): boolean {
-    return this.#joinable.get(flight.canonical) === flight;
+    return this.#boarding.isOpen(flight);
+  }
+
+  boardNext(canonical: CanonicalKey, waiter: Waiter): void {
+    const next = this.#boarding.nextFlight(canonical);
+    if (this.#bypasses(next, canonical, waiter)) return;
+    if (this.#boarding.waitsForLoad(canonical)) waiter.onElection?.('following');
+    if (next === undefined) this.#boarding.wait(this.#newFlight(canonical, waiter));
+    else next.board(waiter);
+  }
+
+  takeAboard(flight: Flight, token: number | undefined): void {
+    // Fenced before it began: nobody else is to get what it loads.
+    if (token !== undefined && token <= this.floors.get(flight.hash)) flight.leave();
+    else this.#boarding.takeAboard(flight);
+  }
+
+  makeWay(flight: Flight): void {
+    this.#boarding.departSoon(flight.canonical);
   }
 
   leave(flight: Flight): void {
-    if (this.#joinable.get(flight.canonical) === flight) this.#joinable.delete(flight.canonical);
-    if (this.#joinableByHash.get(flight.hash) === flight) this.#joinableByHash.delete(flight.hash);
+    this.#boarding.leave(flight);
   }
 
   ended(flight: Flight): void {
@@ -468,8 +494,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
         return;
       case 'deaf':
         this.report.hearing(false);
-        this.#joinable.clear();
-        this.#joinableByHash.clear();
+        this.#boarding.closeAll();
         return;
       case 'listening':
         this.report.hearing(true);
@@ -495,13 +520,13 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   }
 
   keyInvalidated(key: KeyHash, floor: number): void {
-    this.#fence(this.#joinableByHash.get(key), floor);
+    this.#fence(this.#boarding.openFlightOf(key), floor);
     this.#watchers.invalidated(key, floor);
   }
 
   tagInvalidated(tag: TagHash, token: number): void {
     this.#tagsHeard.set(tag, token);
-    for (const flight of this.#joinable.values()) if (flight.mayCarry(tag)) this.leave(flight);
+    for (const flight of this.#boarding.openFlights()) if (flight.mayCarry(tag)) this.leave(flight);
     this.#watchers.tagInvalidated(tag);
   }
 

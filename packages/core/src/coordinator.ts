@@ -54,6 +54,12 @@ export interface CoordinatorLink {
   /** The value that is stored, of whatever age; registers nobody and changes nothing. Absent: nothing is ever stored. */
   peek?(request: PeekRequest): Promise<StoredOutcome | undefined>;
   /**
+   * Reads the key's floor where it was written, never from a copy that may lag behind: every invalidation that was
+   * acknowledged before is in it. `undefined` where the key is not known. Absent where that cannot be had: callers who
+   * joined a flight late and ask for a confirmed outcome then wait for the next flight instead.
+   */
+  floor?(request: { readonly key: KeyHash }): Promise<number | undefined>;
+  /**
    * Which of these leaders' processes are gone, one answer per id. Absent where presence cannot be seen; then a dead
    * leader is noticed when its lease ends.
    */
@@ -114,6 +120,8 @@ export interface ClaimRequest {
   readonly floor: number;
   /** The leader's process is gone: lead although its lease still runs. */
   readonly takeover: boolean;
+  /** It must be answered by a load that starts later: where somebody leads, its min is above that leader's token. @default false */
+  readonly strict?: boolean;
   /** How old a stored outcome may be that answers this claim. Absent: none may. */
   readonly cache?: CacheRead;
 }

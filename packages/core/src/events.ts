@@ -70,7 +70,7 @@ export type CollapserEvent =
   | { readonly type: 'circuit'; readonly state: CircuitState };
 
 export type BypassReason = 'too_many_flights' | 'too_many_waiters' | 'too_many_watchers' | 'key_too_long' | 'inside_batch' | 'observe';
-export type Operation = 'claim' | 'renew' | 'settle' | 'release' | 'invalidate' | 'peek' | 'tag' | 'presence';
+export type Operation = 'claim' | 'renew' | 'settle' | 'release' | 'invalidate' | 'peek' | 'floor' | 'tag' | 'presence';
 export type EventType = CollapserEvent['type'];
 export type EventListener = (event: CollapserEvent) => void;
 

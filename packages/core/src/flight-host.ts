@@ -2,10 +2,11 @@ import type { ClaimantHost, ClaimantReport } from './claimant.js';
 import type { CoordinatorLink, FlightId, KeyHash, Outcome } from './coordinator.js';
 import type { CoordinatorError } from './errors.js';
 import type { Flight } from './flight/flight.js';
+import type { CanonicalKey } from './key.js';
 import type { LoadEnd } from './load.js';
 import type { LocalValues } from './local-values.js';
 import type { PresenceWatch } from './presence.js';
-import type { CallOutcome } from './waiters.js';
+import type { CallOutcome, Waiter } from './waiters.js';
 
 /** What a flight needs from its collapser. */
 export interface FlightHost extends ClaimantHost {
@@ -27,8 +28,14 @@ export interface FlightHost extends ClaimantHost {
   tagName(tag: string): string;
   /** Whether calls of its key still join this flight; not after an invalidation. */
   isJoinable(flight: Flight): boolean;
+  /** Its claim was answered and another replica leads: calls that need a later load need not wait for this flight. */
+  makeWay(flight: Flight): void;
+  /** Its load is about to start, with this token: who waits for a load that starts later comes along. */
+  takeAboard(flight: Flight, token: number | undefined): void;
   /** Makes the flight unjoinable, if it is still the one that calls of its key join. */
   leave(flight: Flight): void;
+  /** A caller that the flight may not answer waits for the next one of the key. */
+  boardNext(key: CanonicalKey, waiter: Waiter): void;
   /** The flight is over and answers nobody any more. */
   ended(flight: Flight): void;
   readonly report: FlightReport;

@@ -46,6 +46,7 @@ export class Once {
       ttlMs: options.ttlMs,
       shareErrors: false,
       tags: [],
+      freshness: 'join', // Whatever the collapser's defaults say: a strict call would not look whether the effect has run.
     });
     if (source === 'degraded') this.#remember(canonical, options.ttlMs);
     return source === 'leader' || source === 'degraded' || source === 'bypass' ? 'ran' : 'skipped';

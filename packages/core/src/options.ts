@@ -90,6 +90,12 @@ export interface RunOptions<T = unknown> {
   /** The load's own limit in milliseconds; then its signal aborts and all its waiters get LoadTimeoutError. @default 30_000 */
   readonly loadTimeoutMs?: number;
   /**
+   * Which loads may answer. `join`: one that was running at some moment of the call; after an invalidation a call on
+   * another replica may for a moment still get a load from before it. `confirmed`: no load from before an invalidation that
+   * resolved before the call, on any replica. `strict`: one that started after the call began, and nothing stored. @default 'join'
+   */
+  readonly freshness?: 'join' | 'confirmed' | 'strict';
+  /**
    * Whether an error answers every waiter. `false`: only the caller whose loader failed gets it and one waiter at a time
    * takes over, three loads in a row at most, then the error is shared. The option of the caller that leads counts. @default true
    */
@@ -167,6 +173,7 @@ export interface CallOptions {
   readonly timeoutMs: number;
   readonly signal: AbortSignal | undefined;
   readonly loadTimeoutMs: number;
+  readonly freshness: 'join' | 'confirmed' | 'strict';
   readonly shareErrors: boolean | ((error: unknown) => boolean);
   readonly isolate: 'none' | 'clone' | 'freeze';
   readonly whenDegraded: 'load' | 'reject';
@@ -186,6 +193,7 @@ export const RUN_DEFAULTS: CallOptions = Object.freeze({
   timeoutMs: 30_000,
   signal: undefined,
   loadTimeoutMs: 30_000,
+  freshness: 'join',
   shareErrors: true,
   isolate: 'none',
   whenDegraded: 'load',
@@ -225,6 +233,7 @@ const CODEC_CHECK = objectWith('a codec with encode and decode', 'encode', 'deco
 const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   timeoutMs: milliseconds(1, { infinity: true }),
   loadTimeoutMs: milliseconds(1, { infinity: true }),
+  freshness: oneOf('join', 'confirmed', 'strict'),
   shareErrors: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'a boolean or a function of the error'),
   isolate: oneOf('none', 'clone', 'freeze'),
   whenDegraded: oneOf('load', 'reject'),

@@ -88,6 +88,13 @@ export class Waiters {
     this.#ringAt(deadline(waiter));
   }
 
+  /** Lets all go without an answer, to wait elsewhere. */
+  handOver(): readonly Waiter[] {
+    const all = this.all();
+    for (const waiter of all) this.#remove(waiter);
+    return all;
+  }
+
   /** Answers one waiter with a value; isolation that fails is that waiter's error. */
   answer(waiter: Waiter, result: Omit<FlightResult<unknown>, 'waitedMs'>): void {
     let value: unknown;

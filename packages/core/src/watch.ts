@@ -294,7 +294,8 @@ class Watcher<T> implements AsyncIterator<T>, Member {
 
   #load(): void {
     const { debounceMs: _, onError: __, ...options } = this.#watched.options;
-    const reload = this.#hasLoaded && { lingerMs: Math.max(options.lingerMs ?? 0, RELOAD_LINGER_MS) };
+    // What begins after the invalidation was heard is new enough, and one such load does for all replicas.
+    const reload = this.#hasLoaded && { lingerMs: Math.max(options.lingerMs ?? 0, RELOAD_LINGER_MS), freshness: 'join' as const };
     this.#isLoading = true;
     this.#isWanted = false;
     this.#isOvertaken = false;

@@ -30,6 +30,7 @@ import {
   readClaim,
   readFloor,
   readPeeked,
+  readKnownFloor,
   readReleased,
   readRenewal,
   readSettlement,
@@ -101,7 +102,7 @@ export class RedisLink implements CoordinatorLink {
     return await this.#claim(request, inboxOf(first.flightId));
   }
 
-  async #claim({ key, id, min, floor, cache }: Omit<ClaimRequest, 'takeover'>, takeover: string): Promise<Claim> {
+  async #claim({ key, id, min, floor, strict, cache }: Omit<ClaimRequest, 'takeover'>, takeover: string): Promise<Claim> {
     const { leaseMs } = this.#options;
     const reply = await this.#session.commands.run(
       claim,
@@ -122,6 +123,7 @@ export class RedisLink implements CoordinatorLink {
         stateMs: 2 * leaseMs,
         floorMs: FLOOR_MS,
         waitersMs: waitersMs(this.#options),
+        strict: strict === true ? 1 : 0,
         accepts: accepts(cache),
       },
     );
@@ -243,6 +245,13 @@ export class RedisLink implements CoordinatorLink {
     const reply = await this.#session.commands.run(peek, { state: this.#names.state(key), value: this.#names.value(key) }, { seen: floor });
     const entry = readPeeked(reply);
     return entry && (await this.#openedEntry(entry, key, 0));
+  }
+
+  /** Our connections go to masters: a copy that lags behind would not know the latest invalidation. */
+  async floor({ key }: { readonly key: KeyHash }): Promise<number | undefined> {
+    this.#checkOpen();
+    const state = this.#names.state(key);
+    return readKnownFloor(await this.#session.commands.call('hmget', [state, 'fl'], state));
   }
 
   /** One command per server for all of them, however many flights they lead. */

@@ -69,6 +69,14 @@ export function readHashes(reply: unknown, expected: string, script: string): st
   throw protocolError(`the reply '${expected}' of ${script}`);
 }
 
+/** The answer of `HMGET` of a floor: the first field that there is. Throws CoordinatorError `protocol` for any other shape. */
+export function readKnownFloor(reply: unknown): number | undefined {
+  if (!Array.isArray(reply)) throw protocolError('an array from HMGET');
+  const items: readonly unknown[] = reply;
+  const known = items.find((item) => item !== null);
+  return known === undefined ? undefined : integer(known);
+}
+
 /** The answer of `PUBSUB NUMSUB`: how many subscribers each channel has. Throws CoordinatorError `protocol` for any other shape. */
 export function readSubscribers(reply: unknown): Map<string, number> {
   if (!Array.isArray(reply) || reply.length % 2 !== 0) throw protocolError('pairs of channel and count from PUBSUB NUMSUB');

@@ -18,10 +18,16 @@ const TAKEOVER_SPREAD_MS = 20;
 /** Whose election it is. */
 export interface Candidate {
   readonly waiters: Waiters;
+  /** Whether anybody waits here. */
+  readonly isWanted: boolean;
+  /** Only a load that starts after the claim answers it. */
+  readonly isStrict: boolean;
   /** How old a stored outcome may be that answers the claim. */
   readonly cacheRead: CacheRead | undefined;
   /** An invalidation came after what this flight waits for or holds: no call that comes from now on may join it. */
   leave(): void;
+  /** Another replica leads. */
+  onFollowing(): void;
 }
 
 /** What an election came to. */
@@ -29,7 +35,7 @@ export type Verdict =
   /** Load. What is stored but no longer fresh may be served meanwhile, or if the load fails. */
   | { readonly how: 'lead'; readonly lease: Lease; readonly attempt: number; readonly stale: Stale | undefined }
   /** Another replica loaded. */
-  | { readonly how: 'settled'; readonly end: Kept['end'] }
+  | { readonly how: 'settled'; readonly end: Kept['end']; readonly token: number }
   /** Another replica loaded, but its outcome is of no use here. */
   | { readonly how: 'unusable'; readonly why: 'untravelable' | 'private' }
   /** There is a stored outcome, undefined if it cannot be read. Elect again where it does not do for everybody. */
@@ -42,7 +48,7 @@ export type Verdict =
 /** What it does next, decided by the coordinator's reply, a message, or time. */
 type Wake =
   | { readonly why: 'replied'; readonly claim: Claim; readonly sentAt: number }
-  | { readonly why: 'settled'; readonly outcome: Outcome }
+  | { readonly why: 'settled'; readonly outcome: Outcome; readonly token: number }
   | { readonly why: 'woken' | 'recheck' | 'vacated' | 'left' }
   | { readonly why: 'unanswered'; readonly error: CoordinatorError };
 
@@ -61,6 +67,7 @@ export class Election {
   #phase: 'asking' | 'following' | 'leading' | 'over' = 'asking';
   /** Its token if it leads; the lowest token that may answer it if it waits, which never grows; undefined before the first reply. */
   #mark: number | undefined;
+  #hasClaimed = false;
   #rechecks = 0;
   #timer: Timer | undefined;
   /** A wake-up came before the reply of the claim that it is for. */
@@ -78,6 +85,20 @@ export class Election {
   /** Whether it still asks or waits. */
   get isOpen(): boolean {
     return this.#phase === 'asking' || this.#phase === 'following';
+  }
+
+  get isFollowing(): boolean {
+    return this.#phase === 'following';
+  }
+
+  /** Whether a claim was sent: an invalidation may have been executed between it and a call that comes now. */
+  get hasClaimed(): boolean {
+    return this.#hasClaimed;
+  }
+
+  /** The key's floor now; undefined where it is not known. */
+  floor(): Promise<number | undefined> {
+    return this.#claimant.floor();
   }
 
   /** Whether an invalidation with this token is later than what it waits for or holds. */
@@ -105,7 +126,7 @@ export class Election {
     if (!this.isOpen) return;
     // The claim's reply may still be on its way, on another connection: then the mark is unknown, and the server's word counts.
     if (message.kind === 'settled' && this.#mark !== undefined && message.fencingToken < this.#mark) return;
-    if (message.kind === 'settled') this.#mailbox.post({ why: 'settled', outcome: message.outcome });
+    if (message.kind === 'settled') this.#mailbox.post({ why: 'settled', outcome: message.outcome, token: message.fencingToken });
     else if (message.kind === 'woken') this.#mailbox.post({ why: 'woken' });
     else this.#claimSoon('vacated', TAKEOVER_SPREAD_MS);
   }
@@ -141,7 +162,7 @@ export class Election {
       case 'replied':
         return this.#onClaim(wake.claim, wake.sentAt);
       case 'settled':
-        return this.#take(wake.outcome);
+        return this.#take(wake.outcome, wake.token);
       case 'woken':
         // It may be meant for a claim whose reply is still on its way, and only that reply has the min to claim with.
         if (this.#phase === 'asking') this.#wokenEarly = true;
@@ -165,7 +186,7 @@ export class Election {
     switch (claim.role) {
       case 'settled':
         this.#host.report.elected(this.#claimant.id, 'settled');
-        return this.#take(claim.outcome);
+        return this.#take(claim.outcome, claim.fencingToken);
       case 'cached':
       case 'stale':
         return { how: 'stored', kept: this.#outcomes.decodeStored(claim.stored, this.#candidate.waiters.first()) };
@@ -179,7 +200,7 @@ export class Election {
   }
 
   #follow(claim: Extract<Claim, { role: 'follower' }>): Verdict | undefined {
-    if (this.#candidate.waiters.size === 0) return this.#onWake({ why: 'left' }); // It only wanted to refresh, and another does.
+    if (!this.#candidate.isWanted) return this.#onWake({ why: 'left' }); // It only wanted to refresh, and another does.
     const { recheckMs } = this.#claimant.timings;
     this.#phase = 'following';
     this.#tellFirst('following');
@@ -190,6 +211,7 @@ export class Election {
     const backoffMs = recheckMs * Math.min(2 ** this.#rechecks++, RECHECK_BACKOFF_MAX);
     this.#after(Math.min(claim.leaseLeftMs, backoffMs) + jitterMs, () => this.#mailbox.post({ why: 'recheck' }));
     this.#host.presence?.watch(this, claim.flightId);
+    this.#candidate.onFollowing();
     if (this.#wokenEarly) this.#ask(false);
     return undefined;
   }
@@ -203,11 +225,11 @@ export class Election {
     return { how: 'lead', lease, attempt, stale: stale && kept && { kept, outcome: stale.outcome } };
   }
 
-  #take(outcome: Outcome): Verdict {
+  #take(outcome: Outcome, token: number): Verdict {
     this.#host.report.received(this.#claimant.id, outcome);
     if (outcome.kind === 'unshareable') return { how: 'unusable', why: outcome.why };
     const end = this.#outcomes.decode(outcome, this.#candidate.waiters.first());
-    return end === undefined ? { how: 'unusable', why: 'untravelable' } : { how: 'settled', end };
+    return end === undefined ? { how: 'unusable', why: 'untravelable' } : { how: 'settled', end, token };
   }
 
   #close(verdict: Verdict): Verdict {
@@ -241,7 +263,9 @@ export class Election {
 
   #claim(takeover: boolean): void {
     const sentAt = this.#host.clock.now();
-    this.#claimant.claim(this.#mark ?? 0, takeover, this.#candidate.cacheRead).then(
+    const { isStrict, cacheRead } = this.#candidate;
+    this.#hasClaimed = true;
+    this.#claimant.claim(this.#mark ?? 0, takeover, isStrict, cacheRead).then(
       (claim) => this.#onReply(claim, sentAt),
       (error: unknown) => {
         const failure = asCoordinatorError(error);

@@ -1,7 +1,7 @@
 import { Answers } from '../answers.js';
 import { cacheWriteOf, type Kept } from '../caching.js';
 import { Claimant } from '../claimant.js';
-import type { CacheRead, CacheWrite, FlightId, KeyHash, Renewal } from '../coordinator.js';
+import type { CacheRead, CacheWrite, FlightId, KeyHash, Outcome, Renewal } from '../coordinator.js';
 import type { CoordinatorError } from '../errors.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
@@ -11,7 +11,7 @@ import { hasTags, tagsOf } from '../tags.js';
 import { Waiters, type Waiter } from '../waiters.js';
 import { Election, type Candidate, type FlightMessage } from './election.js';
 import type { Lease } from './lease.js';
-import { Outcomes } from './outcomes.js';
+import { Outcomes, type Landed } from './outcomes.js';
 import { Stored } from './stored.js';
 
 /** A key whose load fails with an error that is not shared is loaded this many times in a row; then the error is shared. */
@@ -38,6 +38,12 @@ export class Flight implements Candidate {
   readonly #host: FlightHost;
   readonly #answers: Answers;
   readonly #stored: Stored;
+  /**
+   * Those who joined after the claim was sent and ask for a confirmed outcome: an invalidation that resolved before their
+   * call may have come in between. They wait apart until the load starts, or until the key's floor tells.
+   */
+  #late: Waiters | undefined;
+  #hasTakenOff = false;
   #election: Election | undefined;
   #load: Load | undefined;
   #lease: Lease | undefined;
@@ -56,10 +62,7 @@ export class Flight implements Candidate {
     this.id = id;
     this.canonical = canonical;
     this.hash = hash;
-    this.waiters = new Waiters(id, host.clock, (waiter, outcome, waitedMs) => {
-      host.report.left(id, outcome, waitedMs);
-      if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
-    });
+    this.waiters = this.#newWaiters();
     this.#answers = new Answers(this.waiters, id);
     this.#stored = new Stored(host, this.waiters, this.#answers);
   }
@@ -67,6 +70,7 @@ export class Flight implements Candidate {
   /** Runs the flight to its end. Never rejects. */
   async fly(): Promise<void> {
     const { link, opening } = this.#host;
+    this.#hasTakenOff = true;
     if (link !== undefined) {
       const claimant = new Claimant(this.#host, link, this.hash, this.id);
       this.#election = new Election(this.#host, claimant, new Outcomes(link, this.#host.report, this.id), this);
@@ -85,16 +89,35 @@ export class Flight implements Candidate {
 
   /** Loads at once and asks nobody, for a call that is not collapsed. Never rejects. */
   async flyAlone(): Promise<void> {
+    this.#hasTakenOff = true;
     await this.#takeTurn({ ...soloTurn('bypass'), attempt: ATTEMPTS_MAX, isAlone: true });
     this.#end();
   }
 
   /** One more caller; it is answered at once if what is stored, and being refreshed, does for it. */
   join(waiter: Waiter): void {
-    this.waiters.add(waiter);
-    if (this.#degradedBy !== undefined && waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, this.#degradedBy);
+    if (waiter.options.freshness === 'confirmed' && this.#election?.hasClaimed === true) {
+      this.#late ??= this.#newWaiters();
+      this.#late.add(waiter);
+      waiter.onElection?.('following');
+      return;
+    }
+    this.board(waiter);
     this.#stored.answerOne(waiter);
     if (this.#load?.offer !== undefined && this.waiters.has(waiter)) this.#offerTo(waiter, this.#load.offer.early);
+  }
+
+  /** One more caller, before its load has started. */
+  board(waiter: Waiter): void {
+    this.waiters.add(waiter);
+    if (this.#degradedBy !== undefined && waiter.options.whenDegraded === 'reject') this.waiters.fail(waiter, this.#degradedBy);
+  }
+
+  /** It will not take off; its callers wait elsewhere. */
+  disband(): readonly Waiter[] {
+    const callers = this.waiters.handOver();
+    this.#end();
+    return callers;
   }
 
   /** No call that comes from now on joins this flight. */
@@ -107,9 +130,11 @@ export class Flight implements Candidate {
     this.#isShut = true;
     this.leave();
     this.#answers.failAll(error);
+    for (const waiter of this.#late?.all() ?? []) this.#late?.fail(waiter, error);
     this.#load?.abort(error);
     for (const load of this.#solos.values()) load.abort(error);
     this.#election?.leave();
+    if (!this.#hasTakenOff) this.#end();
   }
 
   receive(message: FlightMessage): void {
@@ -136,8 +161,30 @@ export class Flight implements Candidate {
     return this.#load?.running === true || this.#solos.size > 0;
   }
 
+  /** Whether it waits for what another replica loads. */
+  get isFollowing(): boolean {
+    return this.#election?.isFollowing === true;
+  }
+
+  /** How many callers wait for it. */
+  get callers(): number {
+    return this.waiters.size + (this.#late?.size ?? 0);
+  }
+
+  get isWanted(): boolean {
+    return this.callers > 0;
+  }
+
+  get isStrict(): boolean {
+    return this.waiters.all().some(({ options }) => options.freshness === 'strict');
+  }
+
   get cacheRead(): CacheRead | undefined {
-    return this.#stored.cacheRead;
+    return this.isStrict ? undefined : this.#stored.cacheRead;
+  }
+
+  onFollowing(): void {
+    this.#host.makeWay(this);
   }
 
   // ---- Electing: until this replica is to load, or the flight is answered, or nobody is left ------------------------
@@ -150,7 +197,7 @@ export class Flight implements Candidate {
           this.#stored.serveStale(verdict.stale);
           return { source: 'leader', lease: verdict.lease, attempt: verdict.attempt };
         case 'settled':
-          return this.#take(verdict.end);
+          return this.#take(verdict.end, verdict.token, election);
         case 'unusable':
           return this.#takeNothing(verdict.why);
         case 'stored':
@@ -185,17 +232,28 @@ export class Flight implements Candidate {
 
   // ---- Taking what another replica loaded ---------------------------------------------------------------------------
 
-  #take(end: Kept['end']): undefined {
+  async #take(end: Kept['end'], token: number, election: Election): Promise<undefined> {
     this.leave();
     if (end.how === 'error') this.#answers.failAll(end.error);
     else this.#answers.giveAll(end.value, this.waiters.first(), 'remote');
+    if (this.#late?.size) await this.#answerLate(this.#late, end, token, election.floor());
     return undefined;
+  }
+
+  /** An outcome from after the last invalidation answers those who joined late; for another one they wait in the next flight. */
+  async #answerLate(late: Waiters, end: Kept['end'], token: number, floor: Promise<number | undefined>): Promise<void> {
+    const known = await floor;
+    if (known === undefined || known >= token) return; // At the end of this flight they board the next.
+    const answers = new Answers(late, this.id);
+    if (end.how === 'error') answers.failAll(end.error);
+    else answers.giveAll(end.value, undefined, 'local');
   }
 
   /** The outcome cannot be used here: this replica loads once for itself, or each caller does. */
   #takeNothing(why: 'untravelable' | 'private'): Turn | undefined {
     if (why === 'untravelable') return { ...soloTurn('bypass'), attempt: ATTEMPTS_MAX };
     this.leave();
+    this.#admitLate();
     for (const waiter of this.waiters.all()) this.#loadAlone(waiter);
     return undefined;
   }
@@ -205,6 +263,8 @@ export class Flight implements Candidate {
   /** Runs the loader once. Returns the next turn where an error is not shared and somebody is left to try again. */
   async #takeTurn(turn: Turn): Promise<Turn | undefined> {
     if (turn.lease !== undefined && hasTags(this.#leader?.options.tags)) await turn.lease.readTagTime();
+    this.#admitLate();
+    if (turn.isAlone !== true && !this.#isShut) this.#host.takeAboard(this, turn.lease?.token);
     const leader = this.#isShut ? undefined : this.#leader;
     if (leader === undefined) {
       this.leave();
@@ -220,6 +280,7 @@ export class Flight implements Candidate {
     turn.lease?.keep((lease, renewal) => this.#onRenewal(lease, renewal));
     const end = await this.#load.start();
     turn.lease?.stop();
+    this.#lease = undefined;
     const loadMs = this.#host.clock.now() - this.#load.startedAt;
     const followers = this.waiters.size - (this.waiters.has(leader) ? 1 : 0);
     const answered = this.#answeredEarly + (this.#onlyFor === undefined ? followers : 0);
@@ -247,16 +308,24 @@ export class Flight implements Candidate {
       return undefined;
     }
     if (mayStore && cache !== undefined) this.#host.values.write(this.canonical, end, cache, tags);
-    if (end.how === 'value') {
-      this.#answers.giveAll(end.value, leader, turn.source);
-      turn.lease?.settle(end, leader, cache, tags);
-    } else {
-      const better = this.#stored.answerIfError(leader);
-      this.#answers.failAll(end.error);
-      if (better === undefined) turn.lease?.settle(end, leader, cache, tags);
-      else turn.lease?.settleAs(better, undefined);
-    }
+    const better = end.how === 'error' ? this.#stored.answerIfError(leader) : undefined;
+    if (end.how === 'error') this.#answers.failAll(end.error);
+    else this.#answers.giveAll(end.value, leader, turn.source);
     if (turn.lease === undefined) this.#giveBack(turn);
+    else return this.#settle(turn.lease, leader, end, better, cache, tags);
+    return undefined;
+  }
+
+  async #settle(
+    lease: Lease,
+    leader: Waiter,
+    end: Landed,
+    better: Outcome | undefined,
+    cache: CacheWrite | undefined,
+    tags: readonly string[],
+  ): Promise<undefined> {
+    const floor = better === undefined ? lease.settle(end, leader, cache, tags) : lease.settleAs(better, undefined);
+    if (this.#late?.size) await this.#answerLate(this.#late, end, lease.token, floor);
     return undefined;
   }
 
@@ -274,12 +343,13 @@ export class Flight implements Candidate {
     if (this.#onlyFor !== undefined) return;
     this.#onlyFor = leader;
     this.leave();
+    this.#admitLate();
     for (const waiter of this.waiters.all()) {
       if (waiter !== leader) this.#loadAlone(waiter);
     }
     this.#host.report.unshareable(this.id, 'private');
     if (turn.lease === undefined) this.#giveBack(turn);
-    else turn.lease.settleAs({ kind: 'unshareable', why: 'private' }, undefined);
+    else void turn.lease.settleAs({ kind: 'unshareable', why: 'private' }, undefined);
     if (!this.waiters.has(leader)) this.#load?.abort(nobodyWaits());
   }
 
@@ -334,16 +404,30 @@ export class Flight implements Candidate {
     else turn.lease.release(failed);
   }
 
+  /** A load starts that began after all their calls. */
+  #admitLate(): void {
+    for (const waiter of this.#late?.handOver() ?? []) this.board(waiter);
+  }
+
   // ---- The end of a wait, and of the flight -------------------------------------------------------------------------
 
+  #newWaiters(): Waiters {
+    return new Waiters(this.id, this.#host.clock, (waiter, outcome, waitedMs) => {
+      this.#host.report.left(this.id, outcome, waitedMs);
+      if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
+    });
+  }
+
   #onGaveUp(waiter: Waiter): void {
+    if (!this.#hasTakenOff && !this.isWanted) this.#end();
+    if (!this.#hasTakenOff) return;
     this.#solos.get(waiter)?.abort(nobodyWaits());
     if (waiter === this.#onlyFor) this.#abortLoad();
     this.#abortUnlessWaitedFor();
   }
 
   #abortUnlessWaitedFor(): void {
-    if (this.waiters.size > 0 || this.#stored.refresher !== undefined) return;
+    if (this.isWanted || this.#stored.refresher !== undefined) return;
     if (this.#election?.isOpen === true) {
       this.leave();
       this.#election.leave();
@@ -360,7 +444,7 @@ export class Flight implements Candidate {
       this.leave();
       return;
     }
-    if (renewal.waiters === 0 && this.waiters.size === 0 && this.#stored.refresher === undefined) this.#abortLoad();
+    if (renewal.waiters === 0 && !this.isWanted && this.#stored.refresher === undefined) this.#abortLoad();
   }
 
   #abortLoad(): void {
@@ -371,6 +455,7 @@ export class Flight implements Candidate {
   #end(): void {
     this.leave();
     this.#election?.end();
+    for (const waiter of this.#late?.handOver() ?? []) this.#host.boardNext(this.canonical, waiter);
     this.#host.ended(this);
   }
 }

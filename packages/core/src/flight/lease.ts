@@ -56,15 +56,15 @@ export class Lease {
     this.#tagTime = await this.#claimant.tagTime();
   }
 
-  /** Ends the flight for everybody who waits elsewhere, by the end of the leader's load. */
-  settle(end: Landed, leader: Waiter, cache: CacheWrite | undefined, tags: readonly string[]): void {
-    this.settleAs(this.#outcomes.encode(end, leader), cache, tags);
+  /** Ends the flight for everybody who waits elsewhere, by the end of the leader's load. Resolves with the key's floor then. */
+  settle(end: Landed, leader: Waiter, cache: CacheWrite | undefined, tags: readonly string[]): Promise<number | undefined> {
+    return this.settleAs(this.#outcomes.encode(end, leader), cache, tags);
   }
 
-  settleAs(outcome: Outcome, cache: CacheWrite | undefined, tags: readonly string[] = []): void {
+  settleAs(outcome: Outcome, cache: CacheWrite | undefined, tags: readonly string[] = []): Promise<number | undefined> {
     this.#host.report.settled(this.#claimant.id, outcome.kind === 'unshareable' ? 0 : outcome.bytes.byteLength);
     const tagged = { tags: tags.map((tag) => this.#host.tagName(tag)), since: this.#tagTime };
-    this.#claimant.settle(this.token, outcome, cache, tags.length === 0 ? undefined : tagged);
+    return this.#claimant.settle(this.token, outcome, cache, tags.length === 0 ? undefined : tagged);
   }
 
   /** Gives it up: a waiter elsewhere leads next. */

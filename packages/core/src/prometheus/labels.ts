@@ -35,7 +35,7 @@ export const LABEL_VALUES = {
   election: all<Of<'election', 'result'>>({ won: 0, lost: 0, takeover: 0, settled: 0 }),
   detached: all<Of<'detached', 'why'>>({ lease_lost: 0, invalidated: 0 }),
   unshareable: all<Of<'unshareable', 'why'>>({ untravelable: 0, private: 0 }),
-  operation: all<Operation>({ claim: 0, renew: 0, settle: 0, release: 0, invalidate: 0, peek: 0, tag: 0, presence: 0 }),
+  operation: all<Operation>({ claim: 0, renew: 0, settle: 0, release: 0, invalidate: 0, peek: 0, floor: 0, tag: 0, presence: 0 }),
   failure: all<CoordinatorFailure>({ timeout: 0, unavailable: 0, refused: 0, protocol: 0 }),
   lost: all<Of<'lost', 'what'>>({ settle: 0, release: 0 }),
   rejected: all<RejectReason | 'unreadable'>({

@@ -1,6 +1,7 @@
 import type { Coordinator, CoordinatorLink } from '../coordinator.js';
 import { caching } from './contract/caching.js';
 import { claims } from './contract/claims.js';
+import { freshness } from './contract/freshness.js';
 import { invalidations } from './contract/invalidations.js';
 import { leases } from './contract/leases.js';
 import { outcomes } from './contract/outcomes.js';
@@ -43,7 +44,7 @@ async function keep(clause: Clause, subject: ContractSubject): Promise<void> {
   }
 }
 
-const CLAUSES = { ...claims, ...outcomes, ...leases, ...releases, ...invalidations, ...recovery, ...caching, ...tags };
+const CLAUSES = { ...claims, ...outcomes, ...leases, ...releases, ...invalidations, ...recovery, ...freshness, ...caching, ...tags };
 
 /** The title of one clause of the contract. */
 export type ContractClause = keyof typeof CLAUSES;

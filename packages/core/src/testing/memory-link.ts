@@ -70,6 +70,10 @@ export class MemoryLink implements CoordinatorLink {
     return this.#call({ op: 'peek', id: undefined, key: request.key }, () => this.#server.store.peek(request));
   }
 
+  floor(request: { readonly key: KeyHash }): Promise<number | undefined> {
+    return this.#call({ op: 'floor', id: undefined, key: request.key }, () => this.#server.store.floor(request));
+  }
+
   absent(leaders: readonly FlightId[]): Promise<readonly boolean[]> {
     return this.#call({ op: 'absent', id: undefined, key: undefined }, () => {
       const reply = leaders.map((id) => !this.#server.listens(inboxOf(id)));

@@ -56,7 +56,7 @@ export class MemoryStore {
       this.#answer(request) ??
       this.#cached(request) ??
       this.#leadAgain(request) ??
-      this.#follow(request) ??
+      this.#follow(request, nowUs) ??
       this.#lead(request, isNew || dropped, nowUs);
     return { reply: reply.role === 'leader' ? this.#withStale(reply, request) : reply, messages: [] };
   }
@@ -119,6 +119,10 @@ export class MemoryStore {
     this.#errors.delete(key);
     this.#states.keep(key, { issued: floor, floor, flight: undefined, recovery: false, attempts: 0 }, INVALIDATED_TTL_MS);
     return { reply: floor, messages: [{ to: EVERYONE, message: { kind: 'invalidated', key, floor } }] };
+  }
+
+  floor({ key }: { readonly key: KeyHash }): Executed<number | undefined> {
+    return { reply: this.#states.get(key)?.floor, messages: [] };
   }
 
   /** The keys that live now. Each has an expiry, by construction. */
@@ -255,12 +259,14 @@ export class MemoryStore {
   }
 
   /** Somebody else leads. A waiter's `min` only ever goes down: raised, it could be passed over for ever (D17). */
-  #follow(request: ClaimRequest): Claim | undefined {
+  #follow(request: ClaimRequest, nowUs: number): Claim | undefined {
     const { key, id } = request;
     const lease = this.#leases.get(key);
     if (lease === undefined || this.#mayTakeOver(lease, request)) return undefined;
     const waiters = this.#waiters.get(key) ?? new Map<FlightId, number>();
-    const min = Math.min(lease.token, waiters.get(id) ?? Infinity, request.min > 0 ? request.min : Infinity);
+    // The time, too: after a failover to a lagging copy the lease may be older than a load that has started since.
+    const offered = request.strict === true ? Math.max(lease.token + 1, nowUs) : lease.token;
+    const min = Math.min(offered, waiters.get(id) ?? Infinity, request.min > 0 ? request.min : Infinity);
     waiters.set(id, min);
     this.#waiters.keep(key, waiters, Math.max(8 * this.#rules.recheckMs + 1_000, this.#rules.leaseMs));
     return { role: 'follower', flightId: lease.id, min, leaseLeftMs: this.#leases.leftMs(key), floor: this.#floor(key, request.floor) };

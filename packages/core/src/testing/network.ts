@@ -21,7 +21,7 @@ export type Leg =
     }
   | { readonly kind: 'message'; readonly message: Message; readonly key: KeyHash | undefined; readonly from: string; readonly to: string };
 
-export type OperationName = 'claim' | 'renew' | 'settle' | 'release' | 'invalidate' | 'peek' | 'tag' | 'absent';
+export type OperationName = 'claim' | 'renew' | 'settle' | 'release' | 'invalidate' | 'peek' | 'floor' | 'tag' | 'absent';
 
 /** The name of the hub's server in `from` and `to`; replicas are named by their inbox. */
 export const SERVER = 'server';

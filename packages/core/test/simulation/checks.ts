@@ -40,6 +40,8 @@ export class Checks {
   violation: Violation | undefined;
   /** Per replica and key, the floors that it was told of by broadcasts and by its own invalidations. */
   readonly known = new Map<string, Known[]>();
+  /** Per key, the floors of invalidations that have resolved, wherever they were made. */
+  readonly acknowledged = new Map<string, Known[]>();
   /** Per replica and key, when the last invalidation began that failed. */
   readonly failedInvalidations = new Map<string, number>();
   readonly #run: CheckedRun;
@@ -62,6 +64,14 @@ export class Checks {
     if (load.context.key !== load.key) this.fail('I7 own key', `load ${load.id} of ${load.key} was told key ${String(load.context.key)}`);
     if (load.token === undefined) this.#checkUntokened(load);
     else this.#checkExcess(load);
+    this.#checkOverlap(load);
+  }
+
+  /** Without a fault, and without an invalidation, which frees the key for the next load, one load of a key runs at a time. */
+  #checkOverlap(load: LoadRecord): void {
+    if (load.token === undefined || this.#run.history.faults.size > 0 || this.#run.history.floors.has(load.key)) return;
+    const other = this.#run.history.loadsOf(load.key).find((one) => one.token !== undefined && isRunning(one) && !leavesWork(one));
+    if (other !== undefined) this.fail('s2 overlap', `load ${load.id} starts while load ${other.id} runs`);
   }
 
   /** Without a token: only where a fault, or an outcome that cannot travel or is private, made it necessary. */
@@ -83,16 +93,14 @@ export class Checks {
     const flight = this.#run.history.flights.get(load.flightId);
     const first = flight?.claims[0];
     if (first === undefined) return this.fail('I1 one loader', `load ${load.id} has a token but no claim of ${load.flightId} was executed`);
+    // A strict claim is answered only by who is granted the key after it, and then it is registered there.
+    const answers = (other: LoadRecord): boolean =>
+      flight?.isStrict === true
+        ? first < other.grantedSeq && other.grantedSeq < load.grantedSeq
+        : other.grantedSeq < first && first < this.#finish(other);
     const earlier = this.#run.history
       .loadsOf(load.key)
-      .find(
-        (other) =>
-          other !== load &&
-          other.token !== undefined &&
-          other.grantedSeq < first &&
-          !this.#isExempt(other, first) &&
-          first < this.#finish(other),
-      );
+      .find((other) => other !== load && other.token !== undefined && answers(other) && !this.#isExempt(other, first));
     // A flight that loads again after an error that is not shared was counted before.
     if (earlier === undefined || this.#counted.has(load.flightId)) return;
     this.#counted.add(load.flightId);
@@ -162,6 +170,7 @@ export class Checks {
     if (load.key !== call.plan.key)
       return this.fail('I7 own key', `call ${call.id} of ${call.plan.key} got load ${load.id} of ${load.key}`);
     this.#checkFreshness(call, load);
+    this.#checkAskedFreshness(call, load);
     const known = call.known;
     if (known !== undefined && isStale(load, known))
       this.fail(
@@ -186,6 +195,43 @@ export class Checks {
     );
     if (call.end?.source === 'remote' && own !== undefined)
       this.fail('degraded', `call ${call.id} got load ${load.id} from elsewhere while its own flight loads`);
+  }
+
+  /** What the call asked for beyond a load that runs. A failover that forgets an invalidation is beyond it: that is documented. */
+  #checkAskedFreshness(call: CallRecord, load: LoadRecord): void {
+    const { freshness } = call.plan;
+    if (freshness === 'strict' && load.startedSeq < call.startedSeq)
+      this.fail('s1 strict', `strict call ${call.id} got load ${load.id}, which had started before it`);
+    if (freshness === 'strict') this.#checkRank(call, load);
+    const { acknowledged } = call;
+    if (freshness === 'join' || acknowledged === undefined || this.#mayHaveForgotten()) return;
+    if (isStale(load, acknowledged))
+      this.fail(
+        'confirmed',
+        `call ${call.id} got load ${load.id} from before floor ${acknowledged.floor}, whose invalidation had resolved`,
+      );
+  }
+
+  /**
+   * Without faults a strict call is registered at once, and every load that is granted the key after that may answer it: so
+   * the second load to start does at the latest. Who waits here for the end of a load competes with other replicas then.
+   */
+  #checkRank(call: CallRecord, load: LoadRecord): void {
+    const { history, plan } = this.#run;
+    if (load.token === undefined || history.faults.size > 0 || history.floors.has(load.key)) return;
+    const ranHere = history
+      .loadsOf(load.key)
+      .some(
+        ({ replica, startedSeq, end }) =>
+          replica === call.replica && startedSeq < call.startedSeq && (end?.seq ?? Infinity) > call.startedSeq,
+      );
+    const registeredAt = call.startedAt + 5 * plan.legMsMax + 1;
+    const passedOver = history
+      .loadsOf(load.key)
+      .filter((other) => other.startedAt > registeredAt && other.startedSeq < load.startedSeq && other.token !== undefined)
+      .filter((other) => !leavesWork(other) && other.plan.ending !== 'untravelable');
+    if (passedOver.length > (ranHere ? 1 : 0))
+      this.fail('s3 second load', `strict call ${call.id} got load ${load.id}, ${passedOver.length} too late`);
   }
 
   /** The load ran at some moment of the call; from another replica, give or take the way of the news without faults. */
@@ -264,6 +310,12 @@ export class Checks {
     const known = this.known.get(`${replica} ${key}`) ?? [];
     known.push({ floor, seq });
     this.known.set(`${replica} ${key}`, known);
+  }
+
+  acknowledge(key: string, floor: number, seq: number): void {
+    const floors = this.acknowledged.get(key) ?? [];
+    floors.push({ floor, seq });
+    this.acknowledged.set(key, floors);
   }
 
   #tell(flight: FlightRecord | undefined, operation: OperationRecord): void {

@@ -14,6 +14,8 @@ export interface CallRecord {
   flightId: FlightId | undefined;
   /** The highest floor of the key that this replica was told of before the call. */
   readonly known: Known | undefined;
+  /** The highest floor of an invalidation of the key that had resolved before the call, on any replica. */
+  readonly acknowledged: Known | undefined;
   /** When the last invalidation began that this replica was told before the call had failed. */
   readonly failedSeq: number | undefined;
   readonly leaves: AbortController;
@@ -71,6 +73,8 @@ export interface FlightRecord {
   readonly key: string;
   readonly replica: string;
   readonly createdSeq: number;
+  /** Its first claim asked for a load that starts later. */
+  readonly isStrict: boolean;
   readonly claims: number[];
   /** Settled or released. */
   readonly closed: number[];

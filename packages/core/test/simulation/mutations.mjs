@@ -90,8 +90,8 @@ export const MUTATIONS = [
     patches: [
       {
         file: 'testing/memory-store.ts',
-        find: 'const min = Math.min(lease.token, waiters.get(id) ?? Infinity, request.min > 0 ? request.min : Infinity);',
-        replace: 'const min = lease.token;',
+        find: 'const min = Math.min(offered, waiters.get(id) ?? Infinity, request.min > 0 ? request.min : Infinity);',
+        replace: 'const min = offered;',
       },
     ],
   },
@@ -102,13 +102,65 @@ export const MUTATIONS = [
         file: 'flight/flight.ts',
         find: 'this.#election?.receive(message);',
         replace:
-          "if (this.isLoading && this.#lease === undefined && message.kind === 'settled') this.#take(new Outcomes(this.#host.link, this.#host.report, this.id).decode(message.outcome)); else this.#election?.receive(message);",
+          "if (this.isLoading && this.#lease === undefined && message.kind === 'settled') void this.#take(new Outcomes(this.#host.link, this.#host.report, this.id).decode(message.outcome), message.fencingToken, this.#election); else this.#election?.receive(message);",
       },
     ],
   },
   {
     name: 'claims do not carry the floor',
     patches: [{ file: 'claimant.ts', find: 'const floor = this.#host.floors.get(this.#holder.key);', replace: 'const floor = 0;' }],
+  },
+  {
+    name: 'a strict claim is registered for the running flight',
+    patches: [
+      {
+        file: 'testing/memory-store.ts',
+        find: 'request.strict === true ? Math.max(lease.token + 1, nowUs) : lease.token',
+        replace: 'lease.token',
+      },
+    ],
+  },
+  {
+    name: 'a strict claim trusts the token of the lease it finds, old as that may be',
+    patches: [{ file: 'testing/memory-store.ts', find: 'Math.max(lease.token + 1, nowUs)', replace: 'lease.token + 1' }],
+  },
+  {
+    name: 'a strict caller joins the open flight',
+    patches: [{ file: 'collapser.ts', find: "waiter.options.freshness === 'strict'", replace: 'waiter.options === undefined' }],
+  },
+  {
+    name: 'a strict caller joins those whose claim was sent already',
+    patches: [
+      {
+        file: 'flight/boarding.ts',
+        find: 'return this.#next.get(key);',
+        replace: 'return this.#next.get(key) ?? this.#departed.get(key);',
+      },
+    ],
+  },
+  {
+    name: 'the next flight does not take off when the one before it has ended',
+    patches: [
+      {
+        file: 'flight/boarding.ts',
+        find: 'this.#departed.delete(flight.canonical); this.departSoon(flight.canonical);',
+        replace: 'this.#departed.delete(flight.canonical);',
+      },
+    ],
+  },
+  {
+    name: 'the next flight does not take off when the one before it follows',
+    patches: [{ file: 'collapser.ts', find: 'this.#boarding.departSoon(flight.canonical);', replace: '' }],
+  },
+  {
+    name: 'a caller who joined late is not confirmed',
+    patches: [{ file: 'flight/flight.ts', find: 'if (known === undefined || known >= token) return;', replace: '' }],
+  },
+  {
+    name: 'a caller who joins late counts as one who was there when the claim was sent',
+    patches: [
+      { file: 'flight/flight.ts', find: "waiter.options.freshness === 'confirmed' &&", replace: 'waiter.options === undefined &&' },
+    ],
   },
 ];
 

@@ -1,7 +1,7 @@
 import type { CoordinatorTimings } from '../../src/index.js';
 import type { Leg } from '../../src/testing/index.js';
 import { Random } from './random.js';
-import { pickScript } from './scripts.js';
+import { pickScript, unconfirmed } from './scripts.js';
 
 /** All that a seed decides before the run: who calls what when, what each loader does, and which faults come when. */
 export interface Plan {
@@ -16,6 +16,8 @@ export interface Plan {
   readonly untilMs: number;
   readonly legFaults: LegFaults;
   readonly actions: readonly Action[];
+  /** Whether some calls ask for more than a load that runs. */
+  readonly mixesFreshness: boolean;
   /** For what is decided during the run. */
   readonly random: Random;
 }
@@ -51,8 +53,11 @@ export interface CallPlan {
   readonly sharesErrors: boolean;
   readonly isolate: 'none' | 'clone' | 'freeze';
   readonly whenDegraded: 'load' | 'reject';
+  readonly freshness: Freshness;
   readonly load: LoadPlan;
 }
+
+export type Freshness = 'join' | 'confirmed' | 'strict';
 
 export interface LoadPlan {
   readonly durationMs: number;
@@ -62,6 +67,14 @@ export interface LoadPlan {
 }
 
 const FAULTS = ['crash', 'pause', 'deaf', 'cut', 'outage', 'rollback', 'wipe'] as const;
+type Mix = readonly [Freshness, ...Freshness[]];
+const FRESHNESS_MIXES: readonly [Mix, ...Mix[]] = [
+  ['join'],
+  ['join'],
+  ['join', 'strict'],
+  ['join', 'confirmed', 'confirmed'],
+  ['join', 'confirmed', 'strict', 'strict'],
+];
 const LEG_FAULTS = ['lose', 'duplicate', 'delay'] as const;
 const KEYS = ['alpha', 'beta', 'gamma'] as const;
 const TIMINGS: readonly [CoordinatorTimings, ...CoordinatorTimings[]] = [
@@ -75,23 +88,42 @@ export function makePlan(seed: number): Plan {
   const timings = random.pick(TIMINGS);
   const replicas = profile === 'single' ? random.whole(3, 4) : random.whole(2, 4);
   const base = { seed, profile, timings, replicas, inlineBytesMax: 512, legMsMax: random.pick([0, 1, 5, 20, 50]) };
+  const { mixesFreshness, mix, missesInvalidation } = freshnessOf(seed);
   const stage: Stage = {
     random,
     timings,
     replicas,
     features: features(random, profile),
+    freshness: mix,
+    missesInvalidation,
     keys: KEYS.slice(0, profile === 'single' ? 1 : random.whole(1, 3)),
   };
   const untilMs = profile === 'single' ? 8_000 : 10_000;
   const { legs, events } = course(stage, profile, untilMs);
   const actions = [...events].sort((left, right) => left.at - right.at);
-  return { ...base, untilMs, legFaults: legs, actions, random: random.fork() };
+  return { ...base, untilMs, legFaults: legs, actions, mixesFreshness, random: random.fork() };
 }
+
+/** From a stream of its own, so that whatever else a seed decides is the same with and without it. */
+function freshnessOf(seed: number): Pick<Plan, 'mixesFreshness'> & { readonly mix: () => Freshness; readonly missesInvalidation: boolean } {
+  const random = new Random(seed + FRESHNESS_STREAM);
+  const among = random.pick(FRESHNESS_MIXES);
+  const missesInvalidation = among.includes('confirmed') && random.chance(0.1);
+  return { mixesFreshness: among.length > 1, mix: () => random.pick(among), missesInvalidation };
+}
+
+/** With it the seeds that are kept as regressions ask for nothing, as before there was anything to ask for. */
+const FRESHNESS_STREAM = 1_000_304;
 
 function course(stage: Stage, profile: Plan['profile'], untilMs: number): Faults {
   const { random, replicas, timings } = stage;
+  const scene = { random, replicas, leaseMs: timings.leaseMs, key: stage.keys[0] ?? KEYS[0] };
+  if (profile === 'single' && stage.missesInvalidation) {
+    const { legs, actions } = unconfirmed(scene);
+    return { legs, events: actions };
+  }
   if (profile === 'single' && random.chance(0.15)) {
-    const { legs, actions } = pickScript({ random, replicas, leaseMs: timings.leaseMs, key: stage.keys[0] ?? KEYS[0] });
+    const { legs, actions } = pickScript(scene);
     return { legs, events: actions };
   }
   const faults = profile === 'single' ? singleFault(stage) : profile === 'storm' ? storm(stage, untilMs) : NO_FAULTS;
@@ -103,6 +135,8 @@ interface Stage {
   readonly timings: CoordinatorTimings;
   readonly replicas: number;
   readonly features: ReadonlySet<Feature>;
+  readonly freshness: () => Freshness;
+  readonly missesInvalidation: boolean;
   readonly keys: readonly string[];
 }
 
@@ -182,6 +216,7 @@ function callPlan(stage: Stage, key: string, isSlow: boolean): CallPlan {
     sharesErrors: !(features.has('unshared') && random.chance(0.6)),
     isolate: features.has('untravelable') ? 'none' : random.pick(['none', 'none', 'clone', 'freeze']),
     whenDegraded: features.has('rejects') && random.chance(0.7) ? 'reject' : 'load',
+    freshness: stage.freshness(),
     load: loadPlan(stage, isSlow),
   };
 }

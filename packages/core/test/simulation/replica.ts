@@ -20,7 +20,7 @@ export interface ReplicaHost {
   operate<R>(
     replica: SimulatedReplica,
     op: OperationName,
-    request: { key: string; id?: string },
+    request: { key: string; id?: string; strict?: boolean },
     send: () => Promise<R>,
   ): [OperationRecord, Promise<R>];
   claimed(replica: SimulatedReplica, operation: OperationRecord, request: ClaimRequest, claim: Claim): void;
@@ -105,6 +105,7 @@ export class SimulatedReplica implements Owner, Clock {
       },
       release: (request) => host.operate(this, 'release', request, () => link.release(request))[1],
       invalidate: (request) => host.operate(this, 'invalidate', request, () => link.invalidate(request))[1],
+      floor: (request) => host.operate(this, 'floor', request, async () => link.floor?.(request))[1],
       absent: async (leaders) => {
         const [, reply] = host.operate(this, 'absent', { key: '' }, async () => link.absent?.(leaders) ?? []);
         return reply;

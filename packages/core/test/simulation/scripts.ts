@@ -98,6 +98,25 @@ function missedInvalidation(scene: Scene): Script {
   };
 }
 
+/** A replica misses an invalidation; callers who ask for a confirmed outcome join its flight, which began before. */
+export function unconfirmed(scene: Scene): Script {
+  const { random, leaseMs, key } = scene;
+  const at = random.whole(200, 400);
+  const late = Array.from({ length: 4 }, () => ({
+    ...call(scene, random.whole(0, 1), at + random.whole(100, 350), 20),
+    freshness: 'confirmed' as const,
+  }));
+  return {
+    legs: { how: 'nth', fault: 'lose', nth: random.whole(0, 1), kind: 'message', op: 'invalidated' },
+    actions: [
+      call(scene, 0, 0, random.whole(leaseMs / 2, leaseMs)),
+      call(scene, 1, random.whole(60, 150), leaseMs),
+      { at, kind: 'invalidate', slot: 2, key },
+      ...late,
+    ],
+  };
+}
+
 const NO_LEGS: LegFaults = { how: 'chance', chances: {} };
 
 /** A call of each slot, at some moment. */
@@ -115,6 +134,7 @@ function call({ key, replicas }: Scene, slot: number, at: number, durationMs: nu
     sharesErrors: true,
     isolate: 'none',
     whenDegraded: 'load',
+    freshness: 'join',
     load: { durationMs, ending: 'value', onAbort: 'ignores' },
   };
   return { at, kind: 'call', ...plan };

@@ -229,6 +229,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     const id = history.calls.length;
     const startedSeq = history.note(replica.name, `call ${id} ${plan.key} ${describeCall(plan)}`);
     const known = highest(this.#checks.known.get(`${replica.name} ${plan.key}`) ?? [], startedSeq);
+    const acknowledged = highest(this.#checks.acknowledged.get(plan.key) ?? [], startedSeq);
     const leaves = new AbortController();
     const failedSeq = this.#checks.failedInvalidations.get(`${replica.name} ${plan.key}`);
     const call: CallRecord = {
@@ -240,6 +241,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
       startedSeq,
       flightId: undefined,
       known,
+      acknowledged,
       leaves,
       left: false,
       end: undefined,
@@ -248,19 +250,26 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     history.pending.add(call);
     this.#touch(plan.key);
     const { flights } = replica.collapser.stats();
-    const { timeoutMs, loadTimeoutMs, isolate, whenDegraded, sharesErrors } = plan;
-    const options = { timeoutMs, loadTimeoutMs, isolate, whenDegraded, shareErrors: sharesErrors, signal: leaves.signal };
+    const { timeoutMs, loadTimeoutMs, isolate, whenDegraded, freshness, sharesErrors } = plan;
+    const options = { timeoutMs, loadTimeoutMs, isolate, whenDegraded, freshness, shareErrors: sharesErrors, signal: leaves.signal };
     const result = replica.collapser.flight(plan.key, (context) => this.#load(replica, call, context), options);
     this.#board(replica, call, flights);
     if (plan.leavesMs !== undefined) this.timeline.schedule(plan.leavesMs, replica, () => this.#leave(call));
     result.then(
-      ({ value, source }) => this.#ended(call, 'value', loadOf(value), source),
+      ({ value, source, flightId }) => {
+        call.flightId ??= flightId;
+        this.#ended(call, 'value', loadOf(value), source);
+      },
       (error: unknown) => this.#ended(call, ...this.#failure(call, error)),
     );
   }
 
-  /** Notes which flight the call is in. One that it has just started is named by its first claim, which may come later. */
+  /**
+   * Notes which flight the call is in. One that it has just started is named by its first claim, which may come later.
+   * Where some wait for the next flight there are several of a key on one replica: then only the answer tells.
+   */
   #board(replica: SimulatedReplica, call: CallRecord, flightsBefore: number): void {
+    if (this.plan.mixesFreshness) return;
     const place = `${replica.name} ${call.plan.key}`;
     const newest = this.#newest.get(place);
     const hasStarted = replica.collapser.stats().flights > flightsBefore;
@@ -273,6 +282,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   }
 
   #name(replica: SimulatedReplica, key: string, flightId: string): void {
+    if (this.plan.mixesFreshness) return;
     this.#newest.set(`${replica.name} ${key}`, flightId);
     if (!this.#unnamed.delete(`${replica.name} ${key}`)) return;
     for (const call of this.history.pending) {
@@ -388,6 +398,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     const floor = this.#invalidated.get(`${replica.name} ${key}`) ?? floorBefore;
     const seq = this.history.note(replica.name, `has invalidated ${key}`);
     this.#checks.learn(replica.name, key, floor, seq);
+    this.#checks.acknowledge(key, floor, seq);
   }
 
   readonly #invalidated = new Map<string, number>();
@@ -399,7 +410,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   operate<R>(
     replica: SimulatedReplica,
     op: OperationName,
-    request: { key: string; id?: string },
+    request: { key: string; id?: string; strict?: boolean },
     send: () => Promise<R>,
   ): [OperationRecord, Promise<R>] {
     const { history } = this;
@@ -414,6 +425,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
         key,
         replica: replica.name,
         createdSeq: seq,
+        isStrict: request.strict === true,
         claims: [],
         closed: [],
         told: [],
@@ -727,5 +739,5 @@ function describeClaim(claim: Claim): string {
 
 function describeCall(plan: CallPlan): string {
   const leaves = plan.leavesMs === undefined ? '' : `, leaves after ${plan.leavesMs} ms`;
-  return `timeoutMs ${plan.timeoutMs}, loadTimeoutMs ${plan.loadTimeoutMs}${leaves}${plan.sharesErrors ? '' : ', errors unshared'}${plan.whenDegraded === 'load' ? '' : ', rejects when degraded'}`;
+  return `timeoutMs ${plan.timeoutMs}, loadTimeoutMs ${plan.loadTimeoutMs}${leaves}${plan.sharesErrors ? '' : ', errors unshared'}${plan.whenDegraded === 'load' ? '' : ', rejects when degraded'}${plan.freshness === 'join' ? '' : `, ${plan.freshness}`}`;
 }

@@ -121,6 +121,12 @@ export class QuorumLink implements CoordinatorLink {
     throw new CoordinatorError('timeout', 'no majority of the Redis nodes took the invalidation in time');
   }
 
+  /** Of a majority the highest: an invalidation that a majority took is known to one of them at least. */
+  async floor({ key }: { readonly key: KeyHash }): Promise<number | undefined> {
+    const floors = await this.#ask(async (node) => ({ floor: await node.floor(key) }));
+    return highestFloor(floors);
+  }
+
   /** Gone is who listens nowhere, as far as a majority can see. */
   async absent(leaders: readonly FlightId[]): Promise<readonly boolean[]> {
     this.#checkOpen();
@@ -150,7 +156,7 @@ export class QuorumLink implements CoordinatorLink {
     return await this.#claimOf(request, await campaign(request, gone, this.#nodes, this.#election, this.#tokens, rules));
   }
 
-  async #claimOf({ key, id, min }: ClaimRequest, mandate: Mandate): Promise<Claim> {
+  async #claimOf({ key, id, min, strict }: ClaimRequest, mandate: Mandate): Promise<Claim> {
     const { floor, votes } = mandate;
     switch (mandate.kind) {
       case 'elected': {
@@ -160,14 +166,16 @@ export class QuorumLink implements CoordinatorLink {
         const isForgotten = known === 0 && floor < mandate.token;
         return { role: 'leader', fencingToken: mandate.token, attempt, floor: isForgotten ? mandate.token - 1 : floor };
       }
-      case 'led':
+      case 'led': {
+        const offered = strict === true ? mandate.min + 1 : mandate.min;
         return {
           role: 'follower',
           flightId: mandate.leader,
-          min: Math.min(mandate.min, min > 0 ? min : mandate.min, this.#inbox.minOf(id)),
+          min: Math.min(offered, min > 0 ? min : offered, this.#inbox.minOf(id)),
           leaseLeftMs: mandate.leaseLeftMs,
           floor,
         };
+      }
       case 'settled': {
         const { frame, token } = mandate.vote;
         const outcome = await this.#frames.openStored(frame, { key, token, min });

@@ -2,6 +2,7 @@ import type { ClaimRequest, FlightId, KeyHash } from '@oneflight/core';
 import { FLOOR_MS, type RedisLink, waitersMs } from '../link.js';
 import type { ResolvedOptions } from '../options.js';
 import { cede, fence, propose, rejoin } from '../scripts/generated.js';
+import { readKnownFloor } from '../replies.js';
 import type { KeyNames } from '../scripts/keys.js';
 import type { Session } from '../session.js';
 import type { Proposal, Voter } from './campaign.js';
@@ -21,7 +22,7 @@ export class QuorumNode implements Voter {
     this.#names = names;
   }
 
-  async propose({ request: { key, id, min }, seen, token, raise, gone }: Proposal): Promise<Vote> {
+  async propose({ request: { key, id, min, strict }, seen, token, raise, gone }: Proposal): Promise<Vote> {
     await this.link.hears();
     const { leaseMs } = this.#options;
     const { lease, state, waiters } = this.#keys(key);
@@ -39,6 +40,7 @@ export class QuorumNode implements Voter {
         stateMs: 2 * leaseMs,
         floorMs: FLOOR_MS,
         waitersMs: waitersMs(this.#options),
+        strict: strict === true ? 1 : 0,
       },
     );
     return readVote(reply);
@@ -63,6 +65,12 @@ export class QuorumNode implements Voter {
   async fence(key: KeyHash, broadcast: string, token: number): Promise<ReturnType<typeof readFence>> {
     const { lease, state } = this.#keys(key);
     return readFence(await this.#session.commands.run(fence, { lease, state }, { key, broadcast, token, floorMs: FLOOR_MS }));
+  }
+
+  /** A node that never took an invalidation of the key knows at least which tokens came before its vote. */
+  async floor(key: KeyHash): Promise<number | undefined> {
+    const { state } = this.#keys(key);
+    return readKnownFloor(await this.#session.commands.call('hmget', [state, 'fl', 'pn'], state));
   }
 
   async subscribers(inboxes: readonly string[]): Promise<ReadonlyMap<string, number>> {

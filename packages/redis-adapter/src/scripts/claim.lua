@@ -16,7 +16,8 @@
 -- ARGV[6] state_ms   how long the state lives after a claim, at least
 -- ARGV[7] floor_ms   how long a floor is remembered, at least
 -- ARGV[8] waiters_ms
--- ARGV[9] accepts    how old stored outcomes may be, in ms: `fresh fresh-error stale stale-if-error revalidate`, or '' where
+-- ARGV[9] strict     1: only a load that starts later may answer it
+-- ARGV[10] accepts   how old stored outcomes may be, in ms: `fresh fresh-error stale stale-if-error revalidate`, or '' where
 --                    none may. Of a value with lifetimes of its own (l: `fresh, while-revalidate, if-error`) the lower counts
 --
 -- Returns
@@ -40,7 +41,8 @@ local lease_ms = ARGV[5]
 local state_ms = tonumber(ARGV[6])
 local floor_ms = tonumber(ARGV[7])
 local waiters_ms = ARGV[8]
-local accepts = ARGV[9]
+local strict = ARGV[9]
+local accepts = ARGV[10]
 
 -- A floor must outlive the loads that it fences, so an expiry is only ever moved further away.
 local function keep(ms)
@@ -68,6 +70,7 @@ local flight = stored[3]
 local flight_token = tonumber(stored[4] or 0)
 local attempt = tonumber(stored[5] or 0) + 1
 local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 
 local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
 held_token = tonumber(held_token or 0)
@@ -170,8 +173,10 @@ if holder == id then
 end
 
 if holder and not is_gone(holder) then
-  -- A strict claimer would start from held_token + 1. The min never grows, or a waiter could be passed over for ever.
-  local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
+  -- The min never grows, or a waiter could be passed over for ever.
+  -- The time, too: after a failover to a lagging copy the lease may be older than a load that has started since.
+  local offered = strict == '1' and math.max(held_token + 1, now) or held_token
+  local lowest = math.min(offered, tonumber(redis.call('HGET', waiters, id) or offered))
   if min > 0 then lowest = math.min(lowest, min) end
   redis.call('HSET', waiters, id, integer(lowest))
   redis.call('PEXPIRE', waiters, waiters_ms)
@@ -180,7 +185,6 @@ end
 
 -- Others may be waiting whom this server does not know: then the outcome is stored even if nobody is registered.
 local recovery = (is_new or dropped or min > 0 or flight) and '1' or '0'
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
 if is_new then floor = token - 1 end
 

@@ -70,8 +70,8 @@ return {'ceded'}`,
 export const claim = {
   name: 'claim',
   keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure'],
-  args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs', 'accepts'],
-  sha1: 'e9d54392e8b65564ab6017b99161d1c280540264',
+  args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs', 'strict', 'accepts'],
+  sha1: '28951c9e0f6e5940deeffce6114cd6c28b18ad82',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -86,7 +86,8 @@ local lease_ms = ARGV[5]
 local state_ms = tonumber(ARGV[6])
 local floor_ms = tonumber(ARGV[7])
 local waiters_ms = ARGV[8]
-local accepts = ARGV[9]
+local strict = ARGV[9]
+local accepts = ARGV[10]
 local function keep(ms)
   if redis.call('PTTL', state) < ms then redis.call('PEXPIRE', state, ms) end
 end
@@ -108,6 +109,7 @@ local flight = stored[3]
 local flight_token = tonumber(stored[4] or 0)
 local attempt = tonumber(stored[5] or 0) + 1
 local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local holder, held_token = string.match(redis.call('GET', lease) or '', '^(%S+) (%d+)$')
 held_token = tonumber(held_token or 0)
 local dropped = false
@@ -193,14 +195,14 @@ if holder == id then
   return lead(held_token)
 end
 if holder and not is_gone(holder) then
-  local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
+  local offered = strict == '1' and math.max(held_token + 1, now) or held_token
+  local lowest = math.min(offered, tonumber(redis.call('HGET', waiters, id) or offered))
   if min > 0 then lowest = math.min(lowest, min) end
   redis.call('HSET', waiters, id, integer(lowest))
   redis.call('PEXPIRE', waiters, waiters_ms)
   return {'follow', integer(lowest), integer(floor), redis.call('PTTL', lease), holder}
 end
 local recovery = (is_new or dropped or min > 0 or flight) and '1' or '0'
-local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local token = math.max(now, issued + 1, min + 1, seen + 1, held_token + 1)
 if is_new then floor = token - 1 end
 if holder then redis.call('DEL', lease) end
@@ -306,8 +308,8 @@ return {'stored', kept[1], math.max(0, now_ms - tonumber(kept[3])), kept[4], kep
 export const propose = {
   name: 'propose',
   keys: ['lease', 'state', 'waiters', 'outcome'],
-  args: ['id', 'min', 'seen', 'gone', 'token', 'raise', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs'],
-  sha1: 'e49e45471c8e9891ae53caa1d618a7cdf936a280',
+  args: ['id', 'min', 'seen', 'gone', 'token', 'raise', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs', 'strict'],
+  sha1: '8bc721e248a2402caf8c453086799d2efd304511',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -322,6 +324,7 @@ local lease_ms = ARGV[7]
 local state_ms = tonumber(ARGV[8])
 local floor_ms = tonumber(ARGV[9])
 local waiters_ms = ARGV[10]
+local strict = ARGV[11]
 local SKEW_US_MAX = 1000000
 local function keep(ms)
   if redis.call('PTTL', state) < ms then redis.call('PEXPIRE', state, ms) end
@@ -376,7 +379,8 @@ if holder == id then
   return {'lead', integer(held_token), known_floor, attempt, integer(highest)}
 end
 if holder and string.match(holder, '^[^#]*') ~= gone then
-  local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
+  local offered = strict == '1' and held_token + 1 or held_token
+  local lowest = math.min(offered, tonumber(redis.call('HGET', waiters, id) or offered))
   if min > 0 then lowest = math.min(lowest, min) end
   redis.call('HSET', waiters, id, integer(lowest))
   redis.call('PEXPIRE', waiters, waiters_ms)

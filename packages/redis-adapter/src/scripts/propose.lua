@@ -15,6 +15,7 @@
 -- ARGV[8] state_ms   how long the state lives after a claim, at least
 -- ARGV[9] floor_ms   how long a floor is remembered, at least
 -- ARGV[10] waiters_ms
+-- ARGV[11] strict    1: only a load that starts later may answer it
 --
 -- Returns
 --   floor is '' where this node knows nothing of the key
@@ -37,6 +38,7 @@ local lease_ms = ARGV[7]
 local state_ms = tonumber(ARGV[8])
 local floor_ms = tonumber(ARGV[9])
 local waiters_ms = ARGV[10]
+local strict = ARGV[11]
 
 -- Clocks of claimers that are this far behind would give tokens below those of flights that this node has forgotten.
 local SKEW_US_MAX = 1000000
@@ -103,7 +105,8 @@ if holder == id then
 end
 
 if holder and string.match(holder, '^[^#]*') ~= gone then
-  local lowest = math.min(held_token, tonumber(redis.call('HGET', waiters, id) or held_token))
+  local offered = strict == '1' and held_token + 1 or held_token
+  local lowest = math.min(offered, tonumber(redis.call('HGET', waiters, id) or offered))
   if min > 0 then lowest = math.min(lowest, min) end
   redis.call('HSET', waiters, id, integer(lowest))
   redis.call('PEXPIRE', waiters, waiters_ms)

@@ -99,6 +99,7 @@ async function vote(id: string, at: number, { raise = 0 } = {}) {
     stateMs: 2_000,
     floorMs: 2_000,
     waitersMs: 1_000,
+    strict: 0,
   };
   const reply = await redis.eval(propose.lua, 4, ...propose.keys.map((name) => KEYS[name]), ...propose.args.map((name) => args[name]));
   return Array.isArray(reply) ? reply.slice(0, 2) : reply;

@@ -163,6 +163,12 @@ export class Actor {
     return this.link.peek?.({ key: this.#key, floor });
   }
 
+  /** The key's floor, where the coordinator can read it. */
+  async floor(): Promise<number | undefined> {
+    if (this.link.floor === undefined) throw new Error('the subject offers no floor(): offer it, or skip this clause with a reason');
+    return this.link.floor({ key: this.#key });
+  }
+
   /** The messages that brought an outcome to this id. */
   outcomes(id = this.id): Extract<Message, { kind: 'settled' }>[] {
     return this.messages.filter((message) => message.kind === 'settled').filter(({ ids }) => ids.includes(id));
