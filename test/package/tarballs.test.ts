@@ -113,6 +113,23 @@ describe('installed together in an empty project', () => {
     `);
   });
 
+  it('npx finds the command oneflight, which explains itself', async () => {
+    const { stdout } = await execute('npx', ['--no-install', 'oneflight', 'top', '--help'], { cwd: project });
+    expect(stdout).toContain('Usage: oneflight top');
+    const failure = await execute('npx', ['--no-install', 'oneflight', 'top', '--url', 'redis://127.0.0.1:1', '--once'], {
+      cwd: project,
+    }).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 1, stdout: '', stderr: expect.stringContaining('ECONNREFUSED') });
+  });
+
+  it('the command says what to install where ioredis is missing', async () => {
+    const alone = join(folder, 'alone', 'node_modules');
+    for (const name of ['@oneflight', 'devalue']) await cp(join(project, 'node_modules', name), join(alone, name), { recursive: true });
+    const main = join(alone, '@oneflight', 'redis-adapter', 'dist', 'cli', 'main.js');
+    const failure = await execute(process.execPath, [main, 'top', '--once']).catch((error: unknown) => error);
+    expect(failure).toMatchObject({ code: 1, stderr: expect.stringContaining('npm install ioredis') });
+  });
+
   it('there is one core for all of them', async () => {
     const { stdout } = await execute('find', [project, '-path', '*/@oneflight/core/package.json']);
     expect(stdout.trim().split('\n')).toHaveLength(1);

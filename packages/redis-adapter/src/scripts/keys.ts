@@ -74,6 +74,33 @@ function hashed(namespace: string): string {
   return createHash('sha256').update(namespace).digest('base64url');
 }
 
+/** What a name of a key or tag is of; undefined for names that say nothing about one, and for those of another prefix. */
+export function readName(prefix: string, name: string): { readonly hash: string; readonly kind: KeyKind } | undefined {
+  const start = `${prefix}:v1:{`;
+  const end = name.indexOf('}:', start.length);
+  if (!name.startsWith(start) || end === -1) return undefined;
+  const kind = KINDS[name.slice(end + 2).split(':', 1)[0] ?? ''];
+  return kind === undefined ? undefined : { hash: name.slice(start.length, end), kind };
+}
+
+/** Matches the names that {@link readName} can read, in SCAN. A prefix holds no character that is special there. */
+export function namesPattern(prefix: string): string {
+  return `${prefix}:v1:{*`;
+}
+
+export type KeyKind = 'leases' | 'states' | 'waiters' | 'outcomes' | 'values' | 'failures' | 'payloads' | 'tags';
+
+const KINDS: Readonly<Record<string, KeyKind>> = Object.freeze({
+  l: 'leases',
+  s: 'states',
+  w: 'waiters',
+  r: 'outcomes',
+  v: 'values',
+  e: 'failures',
+  p: 'payloads',
+  k: 'tags',
+});
+
 /** The inbox of the replica that made this id: the part before `#`. */
 export function inboxOf(id: FlightId): string {
   const end = id.indexOf('#');
