@@ -5,6 +5,7 @@ import { createLog, elapsed } from './lib/log.mjs';
 import { installNode, otherNodes } from './lib/node-versions.mjs';
 import { installPackages } from './lib/packages.mjs';
 import { checkNodeVersion } from './lib/project.mjs';
+import { findNginx } from './lib/nginx.mjs';
 import { findPrometheus } from './lib/prometheus.mjs';
 import { findRedis } from './lib/redis.mjs';
 import { run } from './lib/run.mjs';
@@ -16,7 +17,7 @@ const log = createLog();
 const fastTests = ['test/unit/', 'test/simulation/', 'packages/core/test/contract/'];
 const fastProjects = ['unit', 'simulation', 'contract'].flatMap((name) => ['--project', name]);
 
-/** In the order they run. `build`, `redis`, `prometheus` and `chromium` name what a step needs before it. */
+/** In the order they run. `build`, `redis`, `prometheus`, `nginx` and `chromium` name what a step needs before it. */
 const steps = [
   { name: 'format', what: 'every file is formatted (npm run format repairs it)', run: tool('oxfmt', '--check', '.') },
   { name: 'build', what: 'packages, examples and testkit compile', run: tool('tsc', '-b') },
@@ -34,6 +35,7 @@ const steps = [
     build: true,
     redis: true,
     prometheus: true,
+    nginx: true,
     run: project('integration'),
   },
   { name: 'browser', what: "the demo's live page in a real browser", build: true, redis: true, chromium: true, run: project('browser') },
@@ -67,6 +69,10 @@ async function prepare(selected) {
   if (selected.some((step) => step.prometheus)) {
     log.step('find Prometheus');
     Object.assign(env, await findPrometheus(log));
+  }
+  if (selected.some((step) => step.nginx)) {
+    log.step('find nginx');
+    Object.assign(env, await findNginx(log));
   }
   if (selected.some((step) => step.chromium)) {
     log.step('find Chromium');

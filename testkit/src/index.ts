@@ -1,6 +1,8 @@
 export type { TestApp } from './app-process.js';
 export { startApp } from './app-process.js';
 export { freePort } from './free-port.js';
+export type { TestNginx } from './nginx.js';
+export { findNginx, startNginx } from './nginx.js';
 export type { PostgresServer } from './postgres-server.js';
 export { startPostgres } from './postgres-server.js';
 export type { ClusterSetup, TestCluster } from './redis-cluster.js';
