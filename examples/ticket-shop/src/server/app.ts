@@ -1,4 +1,3 @@
-import { collapse } from '@oneflight/express-middleware';
 import express, { type Express, type NextFunction, type Request, type RequestHandler, type Response } from 'express';
 import type { Pool } from 'pg';
 
@@ -24,10 +23,9 @@ export function createApp(shop: Shop): Express {
   app.get('/healthz', (_request, response) => {
     response.json({ status: 'ok', collapse: shop.collapsing.mode });
   });
-  app.get('/api/matches', collapse(shop.collapsing.collapser), async (_request, response) => {
-    const { rows } = await shop.pool.query('SELECT id, title FROM ticket_shop.matches ORDER BY id');
-    response.json(rows);
-  });
+  const collapse: RequestHandler = (request, response, next) => shop.collapsing.middleware(request, response, next);
+  app.get('/api/matches', collapse, listMatches(shop));
+  app.get('/api/matches/:matchId/blocks', onlyWithIds('matchId'), collapse, listBlocks(shop));
   app.get('/api/matches/:matchId/blocks/:blockId/seats', onlyWithIds('matchId', 'blockId'), showSeats(shop));
   app.get('/api/matches/:matchId/blocks/:blockId/events', onlyWithIds('matchId', 'blockId'), watchSeats(shop));
   app.post('/api/matches/:matchId/blocks/:blockId/seats/:seatId/hold', onlyWithIds('matchId', 'blockId', 'seatId'), hold(shop));
@@ -38,6 +36,27 @@ export function createApp(shop: Shop): Express {
   return app;
 }
 
+function listMatches({ pool }: Shop): RequestHandler {
+  return async (_request, response) => {
+    const { rows } = await pool.query('SELECT id, title FROM ticket_shop.matches ORDER BY id');
+    response.json(rows);
+  };
+}
+
+function listBlocks({ pool }: Shop): RequestHandler {
+  return async (request, response) => {
+    const { rows } = await pool.query(BLOCKS_QUERY, [Number(request.params['matchId'])]);
+    if (rows.length === 0) response.status(404).json({ error: 'no_such_match' });
+    else response.json(rows);
+  };
+}
+
+const BLOCKS_QUERY = `
+  SELECT blocks.id, name, cents AS "priceCents"
+  FROM ticket_shop.blocks JOIN ticket_shop.prices ON prices.category = price_category
+  WHERE match_id = $1 ORDER BY blocks.id`;
+
+/** By `run` and not by the middleware, because a hold must fence it: `invalidate` takes this very key. */
 function showSeats(shop: Shop): RequestHandler {
   return async (request, response) => {
     const block = { matchId: Number(request.params['matchId']), blockId: Number(request.params['blockId']) };

@@ -1,5 +1,7 @@
 import { createCollapser, type Collapser, type Key, type Loader } from '@oneflight/core';
+import { collapse } from '@oneflight/express-middleware';
 import { redisCoordinator } from '@oneflight/redis-adapter';
+import type { RequestHandler } from 'express';
 import { Redis } from 'ioredis';
 
 /** `off`: each request queries. `process`: one query per replica. `cluster`: one query for all replicas. */
@@ -14,10 +16,12 @@ export function isCollapseMode(value: unknown): value is CollapseMode {
 /** Collapsing that can be switched while the replica runs, so that the demo can show both sides. */
 export interface Collapsing {
   mode: CollapseMode;
-  /** The collapser to mount `collapse()` on; collapses across the cluster where Redis is known. */
+  /** The collapser of the cluster, where Redis is known. */
   readonly collapser: Collapser;
   /** All that there are, for their metrics. */
   readonly collapsers: readonly Collapser[];
+  /** For routes that show what no order changes: equal requests run the handler once. */
+  readonly middleware: RequestHandler;
   run<T>(key: Key, loader: Loader<T>): Promise<T>;
   /** The value now, and a new one after each invalidation on any replica. */
   watch<T>(key: Key, loader: Loader<T>, signal: AbortSignal): AsyncIterable<T>;
@@ -33,10 +37,15 @@ export function createCollapsing(options: { redisUrl: string | undefined; mode: 
   const inProcess = createCollapser({ name: 'ticket-shop-process' });
   const inCluster = redis === undefined ? inProcess : createCollapser({ name: 'ticket-shop', coordinator: redisCoordinator({ redis }) });
   const collapsers = [...new Set([inProcess, inCluster])];
+  const middlewares = { process: collapse(inProcess), cluster: collapse(inCluster) };
   return {
     mode: options.mode,
     collapser: inCluster,
     collapsers,
+    middleware(request, response, next) {
+      if (this.mode === 'off') next();
+      else void middlewares[this.mode](request, response, next);
+    },
     run(key, loader) {
       return (this.mode === 'process' ? inProcess : inCluster).run(key, loader);
     },

@@ -1,6 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { get, type IncomingMessage } from 'node:http';
+import { json } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 import pg from 'pg';
@@ -60,6 +62,8 @@ describe('a replica of the ticket shop', () => {
     ['POST', '/api/matches/1/blocks/1/seats/-1/hold', 400, 'seatId'],
     ['GET', '/api/matches/2/blocks/1/seats', 404, 'no_such_block'],
     ['POST', '/api/matches/1/blocks/1/seats/999/hold', 404, 'no_such_seat'],
+    ['GET', '/api/matches/none/blocks', 400, 'matchId'],
+    ['GET', '/api/matches/99/blocks', 404, 'no_such_match'],
     ['GET', '/api/nothing', 404, 'not_found'],
   ])('answers %s %s with %i and says why', async (method, path, status, why) => {
     const response = await fetch(first.url + path, { method });
@@ -67,9 +71,25 @@ describe('a replica of the ticket shop', () => {
     expect(await response.text()).toContain(why);
   });
 
-  it('lists the matches, through collapse()', async () => {
+  it('lists matches and their blocks, through collapse()', async () => {
     const response = await fetch(`${second.url}/api/matches`);
     expect(await response.json()).toHaveLength(4);
+    const blocks = (await (await fetch(`${second.url}/api/matches/2/blocks`)).json()) as unknown[];
+    expect([blocks.length, blocks[0]]).toEqual([25, { id: 26, name: 'Block 1', priceCents: 12_900 }]);
+  });
+
+  it('asks PostgreSQL once for the blocks that clients of two replicas ask for at the same time', async () => {
+    const lock = await database.connect();
+    await lock.query('BEGIN; LOCK TABLE ticket_shop.prices IN ACCESS EXCLUSIVE MODE'); // keeps the query waiting
+    try {
+      const asked = Array.from({ length: 20 }, (_, index) => blocksOf(index % 2 === 0 ? first : second, 3));
+      await expect.poll(() => first.waiting() + second.waiting(), { timeout: 10_000 }).toBe(20);
+      await expect.poll(lockedQueries).toBe(1);
+      await lock.query('COMMIT');
+      for (const blocks of await Promise.all(asked)) expect(blocks).toHaveLength(25);
+    } finally {
+      lock.release(true);
+    }
   });
 
   it('ends on SIGTERM with exit code 0, after it has answered what it was asked before', async () => {
@@ -107,6 +127,8 @@ describe('a replica of the ticket shop', () => {
 interface Replica {
   readonly process: ChildProcess;
   readonly url: string;
+  /** How many of its callers wait for a flight, as it said last. */
+  readonly waiting: () => number;
 }
 
 interface Seats {
@@ -116,8 +138,12 @@ interface Seats {
 
 async function startReplica(): Promise<Replica> {
   const child = start('server/main.js', env);
+  let waiting = 0;
+  child.on('message', (said: { kind: string; activity?: { waiting: number } }) => {
+    if (said.kind === 'activity') waiting = said.activity?.waiting ?? 0;
+  });
   const { port } = await message(child, 'ready');
-  return { process: child, url: `http://127.0.0.1:${String(port)}` };
+  return { process: child, url: `http://127.0.0.1:${String(port)}`, waiting: () => waiting };
 }
 
 /** Asks for seats with a query that takes a while, and returns once PostgreSQL runs it; the replica's next ones are fast. */
@@ -138,6 +164,18 @@ async function configure(replica: Replica, busyMs: number): Promise<void> {
 async function sleepingQueries(): Promise<unknown> {
   const { rows } = await database.query("SELECT count(*)::int AS count FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
   return rows[0].count;
+}
+
+async function lockedQueries(): Promise<unknown> {
+  const { rows } = await database.query("SELECT count(*)::int AS count FROM pg_stat_activity WHERE wait_event_type = 'Lock'");
+  return rows[0].count;
+}
+
+/** Under the name that both replicas have behind their load balancer: it is part of what makes two requests equal. */
+async function blocksOf({ url }: Replica, matchId: number): Promise<unknown> {
+  const request = get(`${url}/api/matches/${matchId}/blocks`, { headers: { host: 'shop.example' } });
+  const responses: unknown[] = await once(request, 'response');
+  return json(responses[0] as IncomingMessage);
 }
 
 async function seats(replica: Replica, blockId: number): Promise<Seats> {
