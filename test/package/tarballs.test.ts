@@ -104,6 +104,9 @@ describe('installed together in an empty project', () => {
         "@oneflight/express-middleware": [
           "collapse",
         ],
+        "@oneflight/express-middleware/prometheus": [
+          "collectHttpMetrics",
+        ],
         "@oneflight/redis-adapter": [
           "defaultCodec",
           "quorumCoordinator",

@@ -34,6 +34,8 @@ export interface CollapseHandler {
     next: NextFunction,
   ): void | Promise<void>;
   stats(): CollapseStats;
+  /** The name of its collapser, as it appears in metrics. */
+  readonly namespace: string;
 }
 
 /**
@@ -45,10 +47,13 @@ export interface CollapseHandler {
  */
 export function collapse(collapser: Collapser, options?: CollapseOptions): CollapseHandler;
 // Two signatures: no function that reads a request's parameters can be written for all of them, as the type above says.
-export function collapse(collapser: Collapser, options: CollapseOptions = {}): RequestHandler & Pick<CollapseHandler, 'stats'> {
+export function collapse(
+  collapser: Collapser,
+  options: CollapseOptions = {},
+): RequestHandler & Pick<CollapseHandler, 'namespace' | 'stats'> {
   checkOptions('arguments', { collapser: collapser ?? null }, { collapser: objectWith('a collapser: createCollapser(…)', 'flight') });
   const site = new Site(collapser, checkCollapseOptions(options));
-  return Object.assign(site.handler, { stats: () => site.stats() });
+  return Object.assign(site.handler, { stats: () => site.stats(), namespace: collapser.name });
 }
 
 interface Exchange {

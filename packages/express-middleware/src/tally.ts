@@ -24,7 +24,10 @@ export interface CollapseStats {
   readonly collapsed: number;
   /** Of these, those answered with another one's answer. */
   readonly replayed: number;
-  /** Of these, those whose answer was stored and fresh, and those whose answer was stored and stale. */
+  /** Of these, those that got it as it was made, and of these those who did not get all of it. */
+  readonly streamed: number;
+  readonly truncated: number;
+  /** Of those that were replayed, those whose answer was stored and fresh, and those whose answer was stored and stale. */
   readonly hits: number;
   readonly stale: number;
   /** Answers of handlers that were kept for later requests. */
@@ -36,9 +39,6 @@ export interface CollapseStats {
   /** Changes (POST, PUT, PATCH, DELETE, …) after which stored answers were removed, and those whose news reached nobody. */
   readonly changes: number;
   readonly changesLost: number;
-  /** Of these, those that got it as it was made, and of these those who did not get all of it. */
-  readonly streamed: number;
-  readonly truncated: number;
   readonly bypassed: Readonly<Partial<Record<HttpBypassReason, number>>>;
   readonly unshareable: Readonly<Partial<Record<UnshareableReason, number>>>;
   readonly unserved: Readonly<Partial<Record<UnservedReason, number>>>;

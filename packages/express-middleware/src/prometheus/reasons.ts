@@ -1,0 +1,20 @@
+import type { UnshareableReason } from '../shareable.js';
+import type { HttpBypassReason, UnservedReason } from '../tally.js';
+
+/** Every value of each label, so that each series is there, at 0, before anything happens. The compiler keeps them complete. */
+export const BYPASS_REASONS = all<HttpBypassReason>({
+  ...{ body: 0, condition: 0, credentials: 0, hit_for_miss: 0, method: 0, nested: 0, no_store: 0, range: 0, skip: 0, upgrade: 0 },
+});
+
+export const UNSHAREABLE_REASONS = all<UnshareableReason>({
+  ...{ busy: 0, cache_control: 0, credentials: 0, header: 0, headers_too_large: 0, incomplete: 0, nonce: 0, set_cookie: 0, share: 0 },
+  ...{ status: 0, streaming: 0, too_large: 0, trailer: 0, vary: 0 },
+});
+
+export const UNSERVED_REASONS = all<UnservedReason>({ error: 0, timeout: 0, vary: 0 });
+
+function all<T extends string>(values: Readonly<Record<T, 0>>): readonly T[] {
+  const names: T[] = [];
+  for (const name in values) names.push(name);
+  return names;
+}
