@@ -69,6 +69,12 @@ describe('docs/metrics.md', () => {
     ).toEqual(events.toSorted());
   });
 
+  it('says of every field of an event what it is', () => {
+    const inTable = rowsUnder('Events').flatMap(([, fields = '']) => fields.split(', ').filter(Boolean));
+    const explained = rowsUnder('Fields').flatMap(([names = '']) => names.split(', '));
+    expect(explained.toSorted()).toEqual(['`collapser`', '`type`', ...new Set(inTable)].toSorted());
+  });
+
   it('names the options of collectMetrics and the attributes of spans that the code has', async () => {
     const options = await textOf('packages/core/src/prometheus/collect-metrics.ts');
     const names = Array.from(
