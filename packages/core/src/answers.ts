@@ -1,25 +1,22 @@
 import { acceptsIfError, refreshesEarly, verdict, type Kept } from './caching.js';
-import type { FlightId } from './coordinator.js';
 import type { LoadEnd } from './load.js';
 import type { Source, Waiter, Waiters } from './waiters.js';
 
 /** Gives one flight's waiters what they wait for, and each the name of how it came by it. */
 export class Answers {
   readonly #waiters: Waiters;
-  readonly #flightId: FlightId;
 
-  constructor(waiters: Waiters, flightId: FlightId) {
+  constructor(waiters: Waiters) {
     this.#waiters = waiters;
-    this.#flightId = flightId;
   }
 
   /** Everybody: `first` is told `source`, the others that they joined. */
   giveAll(value: unknown, first: Waiter | undefined, source: Source): void {
-    for (const waiter of this.#waiters.all()) this.#give(waiter, value, waiter === first ? source : 'local');
+    this.#waiters.answerAll(value, first, source);
   }
 
   failAll(error: unknown): void {
-    for (const waiter of this.#waiters.all()) this.#waiters.fail(waiter, error);
+    this.#waiters.failAll(error);
   }
 
   /** Those who take what a load offers before its end, except `leader`. Returns how many. */
@@ -32,7 +29,7 @@ export class Answers {
     try {
       const taken = waiter.options.early?.(offered);
       if (taken === undefined) return false;
-      this.#give(waiter, taken.value, 'local');
+      this.#waiters.answer(waiter, taken.value, 'local', 0);
       return true;
     } catch (error) {
       this.#waiters.fail(waiter, error);
@@ -42,7 +39,7 @@ export class Answers {
 
   /** One, with the end of its own load. */
   giveEnd(waiter: Waiter, source: Source, end: LoadEnd): void {
-    if (end.how === 'value') this.#give(waiter, end.value, source);
+    if (end.how === 'value') this.#waiters.answer(waiter, end.value, source, 0);
     if (end.how === 'error') this.#waiters.fail(waiter, end.error);
   }
 
@@ -61,7 +58,7 @@ export class Answers {
     const accepted = verdict(waiter, kept);
     if (accepted === undefined) return undefined;
     if (kept.end.how === 'error') this.#waiters.fail(waiter, kept.end.error);
-    else this.#give(waiter, kept.end.value, accepted === 'stale' ? 'stale' : freshSource(waiter), kept.ageMs);
+    else this.#waiters.answer(waiter, kept.end.value, accepted === 'stale' ? 'stale' : freshSource(waiter), kept.ageMs);
     return accepted;
   }
 
@@ -69,12 +66,8 @@ export class Answers {
   giveStaleIfError(kept: Kept): void {
     if (kept.end.how === 'error') return;
     for (const waiter of this.#waiters.all()) {
-      if (acceptsIfError(waiter, kept)) this.#give(waiter, kept.end.value, 'stale', kept.ageMs);
+      if (acceptsIfError(waiter, kept)) this.#waiters.answer(waiter, kept.end.value, 'stale', kept.ageMs);
     }
-  }
-
-  #give(waiter: Waiter, value: unknown, source: Source, ageMs = 0): void {
-    this.#waiters.answer(waiter, { value, source, flightId: this.#flightId, ageMs });
   }
 }
 

@@ -12,7 +12,8 @@ export function checkOptions(owner: string, options: unknown, checks: Readonly<R
   if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw misuse('ERR_ONEFLIGHT_OPTION', `${owner} to be an object`, describe(options));
   }
-  for (const [name, value] of Object.entries(options)) {
+  for (const name of Object.keys(options)) {
+    const value: unknown = Reflect.get(options, name);
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined;
     if (check === undefined) throw unknownName(owner, name, Object.keys(checks));
     if (value === undefined) continue;

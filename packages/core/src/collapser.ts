@@ -211,11 +211,11 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   }
 
   run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T> {
-    return new Promise((resolve, reject) => this.#call(key, loader, options, (result) => resolve(typed<T>(result).value), reject));
+    return new Promise((resolve, reject) => this.#call(key, loader, options, false, resolve, reject));
   }
 
   flight<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<FlightResult<T>> {
-    return new Promise((resolve, reject) => this.#call(key, loader, options, (result) => resolve(typed<T>(result)), reject));
+    return new Promise((resolve, reject) => this.#call(key, loader, options, true, resolve, reject));
   }
 
   async runMany<K extends KeyPart, T>(keys: readonly K[], load: BatchLoader<K, T>, options: RunManyOptions<K, T>): Promise<Map<K, T>> {
@@ -226,9 +226,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
       gatherMs: this.link?.timings.commandTimeoutMs ?? 0,
       codec: this.#defaults.codec,
       flight: <V>(key: Key, loader: Loader<V>, each: RunOptions, onElection: OnElection) =>
-        new Promise<FlightResult<V>>((resolve, reject) =>
-          this.#call(key, loader, each, (result) => resolve(typed<V>(result)), reject, { onElection }),
-        ),
+        new Promise<FlightResult<V>>((resolve, reject) => this.#call(key, loader, each, true, resolve, reject, { onElection })),
     };
     return runMany(host, keys, load, options);
   }
@@ -291,9 +289,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     this.#refuseWhenClosed();
     const topic = this.link === undefined ? canonical : hashKey(this.name, canonical);
     const load = (runOptions: RunOptions<T>): Promise<T> =>
-      new Promise((resolve, reject) =>
-        this.#call(key, loader, runOptions, (result) => resolve(typed<T>(result).value), reject, { isWatched: true }),
-      );
+      new Promise((resolve, reject) => this.#call(key, loader, runOptions, false, resolve, reject, { isWatched: true }));
     return this.#watchers.watch({ topic, options, load, tagName: (tag) => this.tagName(tag) });
   }
 
@@ -341,19 +337,22 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     key: Key,
     loader: unknown,
     options: object | undefined,
+    tellsHow: boolean,
     resolve: Waiter['resolve'],
     reject: Waiter['reject'],
     { onElection, isWatched }: { readonly onElection?: OnElection; readonly isWatched?: true } = NO_EXTRAS,
   ): void {
     try {
       const call = callOptions(options, this.#defaults, isWatched);
-      const canonical = canonicalKey(key);
+      const canonical = (typeof key === 'string' ? this.#boarding.canonicalOf(key) : undefined) ?? canonicalKey(key);
       if (!isLoader(loader)) throw noLoader(loader);
       this.#refuseWhenClosed();
       this.#refuseReentrance(canonical);
       call.signal?.throwIfAborted();
       this.report.called();
-      this.#board(canonical, { key, loader, options: call, joinedAt: this.clock.now(), resolve, reject, onElection });
+      const joinedAt = this.clock.now();
+      const place = { line: undefined, ahead: undefined, behind: undefined, unlisten: undefined };
+      this.#board(canonical, { key, loader, options: call, joinedAt, tellsHow, resolve, reject, onElection, ...place });
     } catch (error) {
       reject(error);
     }
@@ -572,9 +571,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
 const NO_EXTRAS = Object.freeze({});
 
 /** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */
-function typed<T>(result: FlightResult<unknown>): FlightResult<T>;
-function typed<T>(stored: StoredValue<unknown> | undefined): StoredValue<T> | undefined;
-function typed<T>(result: unknown): T {
+function typed<T>(stored: StoredValue<unknown> | undefined): StoredValue<T> | undefined {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- nothing at run time can check a type parameter
-  return result as T;
+  return stored as StoredValue<T> | undefined;
 }

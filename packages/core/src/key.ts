@@ -38,6 +38,11 @@ export function canonicalKey(key: Key): CanonicalKey {
   return canonical;
 }
 
+/** The text that a canonical key was made of; undefined for a composite one. */
+export function textOf(canonical: CanonicalKey): string | undefined {
+  return canonical.startsWith('s') ? canonical.slice(1) : undefined;
+}
+
 /**
  * Hashes a canonical key for the outside world, so that nothing a user sends reaches the name of a Redis key.
  * UTF-16 because UTF-8 would fold different lone surrogates into one replacement character, and two keys into one.

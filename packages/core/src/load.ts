@@ -3,6 +3,7 @@ import type { Clock, Timer } from './clock.js';
 import type { FlightId } from './coordinator.js';
 import { LoadTimeoutError, misuse } from './errors.js';
 import type { Key } from './key.js';
+import { runInside } from './reentrancy.js';
 import { isTraceparent, type Traceparent } from './traceparent.js';
 import { LIFETIME_CHECKS, type Lifetimes, type LoadContext, type Loader, type StoredValue } from './options.js';
 
@@ -22,8 +23,8 @@ export interface LoadRequest {
   readonly loader: Loader<unknown>;
   readonly loadTimeoutMs: number;
   readonly clock: Clock;
-  /** Wraps the loader's call, to know later which loader a call comes from. */
-  readonly around: <R>(run: () => R) => R;
+  /** Whose load it is, to know later which loader a call comes from. */
+  readonly owner: object;
   readonly isAlone: boolean;
   readonly onUnshareable: () => void;
   readonly previous: StoredValue<unknown> | undefined;
@@ -60,7 +61,7 @@ export class Load {
   start(): Promise<LoadEnd> {
     const { clock, loadTimeoutMs } = this.#request;
     if (loadTimeoutMs !== Number.POSITIVE_INFINITY) this.#timer = clock.setTimer(() => this.#timeOut(this.#request), loadTimeoutMs);
-    void this.#run(this.#request);
+    this.#run(this.#request);
     return this.end;
   }
 
@@ -85,48 +86,47 @@ export class Load {
     this.#finish({ how: 'aborted' });
   }
 
-  async #run(request: LoadRequest): Promise<void> {
+  #run(request: LoadRequest): void {
+    let value: unknown;
     try {
-      const value = await request.around(() => request.loader(this.#context(request)));
-      this.#finish({ how: 'value', value, trace: this.#trace });
+      value = runInside(request.owner, () => request.loader(new Context(this, request)));
     } catch (error) {
-      this.#finish({ how: 'error', error, timedOut: false, trace: this.#trace });
+      this.#fail(error);
+      return;
     }
+    Promise.resolve(value).then(
+      (loaded) => this.#finish({ how: 'value', value: loaded, trace: this.#trace }),
+      (error: unknown) => this.#fail(error),
+    );
   }
 
-  #context(request: LoadRequest): LoadContext {
-    const signal = (): AbortSignal => this.#signal();
-    return {
-      key: request.key,
-      flightId: request.flightId,
-      fencingToken: request.fencingToken,
-      get signal() {
-        return signal();
-      },
-      unshareable: () => {
-        if (this.running) request.onUnshareable();
-      },
-      inSpan: (traceparent) => {
-        if (isTraceparent(traceparent)) this.#trace = traceparent;
-      },
-      previous: request.previous,
-      isRefresh: request.isRefresh,
-      keep: (lifetimes) => {
-        checkOptions('lifetimes', lifetimes, LIFETIME_CHECKS);
-        if (lifetimes.ttlMs === undefined)
-          throw misuse('ERR_ONEFLIGHT_OPTION', 'lifetimes.ttlMs to be a number of milliseconds', 'undefined');
-        if (this.running) this.#lifetimes = lifetimes;
-      },
-      isAlone: request.isAlone,
-      offer: (early) => {
-        if (!this.running) return;
-        this.#offer = { early };
-        request.onOffer(early);
-      },
-    };
+  #fail(error: unknown): void {
+    this.#finish({ how: 'error', error, timedOut: false, trace: this.#trace });
   }
 
-  #signal(): AbortSignal {
+  // ---- What the loader may say and ask while it runs ----------------------------------------------------------------
+
+  unshareable(): void {
+    if (this.running) this.#request.onUnshareable();
+  }
+
+  inSpan(traceparent: string): void {
+    if (isTraceparent(traceparent)) this.#trace = traceparent;
+  }
+
+  keep(lifetimes: Lifetimes): void {
+    checkOptions('lifetimes', lifetimes, LIFETIME_CHECKS);
+    if (lifetimes.ttlMs === undefined) throw misuse('ERR_ONEFLIGHT_OPTION', 'lifetimes.ttlMs to be a number of milliseconds', 'undefined');
+    if (this.running) this.#lifetimes = lifetimes;
+  }
+
+  offers(early: unknown): void {
+    if (!this.running) return;
+    this.#offer = { early };
+    this.#request.onOffer(early);
+  }
+
+  signal(): AbortSignal {
     if (this.#controller === undefined) {
       this.#controller = new AbortController();
       if (this.#aborted !== undefined) this.#controller.abort(this.#aborted.reason);
@@ -149,5 +149,49 @@ export class Load {
     this.#timer?.cancel();
     this.#resolve?.(end);
     this.#resolve = undefined;
+  }
+}
+
+/**
+ * What a loader is told. Each load makes one, so what most loaders never ask for is made when they ask. Its functions know
+ * their load also where a loader took them out of it.
+ */
+class Context implements LoadContext {
+  readonly key: Key;
+  readonly flightId: FlightId;
+  readonly fencingToken: number | undefined;
+  readonly previous: StoredValue<unknown> | undefined;
+  readonly isRefresh: boolean;
+  readonly isAlone: boolean;
+  readonly #load: Load;
+
+  constructor(load: Load, request: LoadRequest) {
+    this.#load = load;
+    this.key = request.key;
+    this.flightId = request.flightId;
+    this.fencingToken = request.fencingToken;
+    this.previous = request.previous;
+    this.isRefresh = request.isRefresh;
+    this.isAlone = request.isAlone;
+  }
+
+  get signal(): AbortSignal {
+    return this.#load.signal();
+  }
+
+  get unshareable(): LoadContext['unshareable'] {
+    return () => this.#load.unshareable();
+  }
+
+  get inSpan(): LoadContext['inSpan'] {
+    return (traceparent) => this.#load.inSpan(traceparent);
+  }
+
+  get keep(): LoadContext['keep'] {
+    return (lifetimes) => this.#load.keep(lifetimes);
+  }
+
+  get offer(): LoadContext['offer'] {
+    return (early) => this.#load.offers(early);
   }
 }

@@ -292,7 +292,7 @@ export function checkCollapserOptions(options: CollapserOptions): void {
 export function callOptions(options: object | undefined, defaults: CallOptions, isWatched = false): CallOptions {
   if (options === undefined) return defaults;
   checkOptions('options', options, RUN_CHECKS);
-  const call = { ...defaults, ...withoutUndefined(options) };
+  const call = { ...defaults, ...(Object.values(options).includes(undefined) ? withoutUndefined(options) : options) };
   checkCaching(call);
   if (!isWatched) checkTagged(call);
   return call;

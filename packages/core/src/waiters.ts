@@ -36,10 +36,17 @@ export interface Waiter {
   readonly loader: Loader<unknown>;
   readonly options: CallOptions;
   readonly joinedAt: number;
-  /** Settles the caller's promise with a value and how it came, or an error. */
-  readonly resolve: (result: FlightResult<unknown>) => void;
-  readonly reject: (error: unknown) => void;
-  readonly onElection?: OnElection | undefined;
+  /** Whether the caller is told how it came by the value: then it gets a FlightResult, else the value. */
+  readonly tellsHow: boolean;
+  /** Settle the caller's promise. */
+  resolve(answer: unknown): void;
+  reject(error: unknown): void;
+  readonly onElection: OnElection | undefined;
+  /** Where it waits, and between whom: `Waiters` alone writes what follows. */
+  line: Waiters | undefined;
+  ahead: Waiter | undefined;
+  behind: Waiter | undefined;
+  unlisten: (() => void) | undefined;
 }
 
 /** How a call ended: its value's source, or how it failed. */
@@ -48,15 +55,20 @@ export type CallOutcome = Source | 'error' | 'timeout' | 'aborted';
 /** Told when a waiter is no longer there, however it left. */
 export type OnLeft = (waiter: Waiter, outcome: CallOutcome, waitedMs: number) => void;
 
-/** Those who wait for one flight. Each leaves by itself, by its own deadline or signal, and touches nobody else. */
+/**
+ * Those who wait for one flight, in order of arrival. Each leaves by itself, by its own deadline or signal, and touches nobody
+ * else. They are linked to each other: a line of thousands costs no table, and who leaves it no search.
+ */
 export class Waiters {
   readonly #flightId: FlightId;
   readonly #clock: Clock;
   readonly #onLeft: OnLeft;
-  /** In order of arrival; the value undoes the listening to the waiter's signal. */
-  readonly #present = new Map<Waiter, () => void>();
+  #first: Waiter | undefined;
+  #last: Waiter | undefined;
+  #size = 0;
   /** One timer for all: it rings at the earliest deadline. */
-  #alarm: { readonly at: number; readonly timer: Timer } | undefined;
+  #alarm: Timer | undefined;
+  #alarmAt = Number.POSITIVE_INFINITY;
 
   constructor(flightId: FlightId, clock: Clock, onLeft: OnLeft) {
     this.#flightId = flightId;
@@ -65,27 +77,47 @@ export class Waiters {
   }
 
   get size(): number {
-    return this.#present.size;
+    return this.#size;
   }
 
   has(waiter: Waiter): boolean {
-    return this.#present.has(waiter);
+    return waiter.line === this;
   }
 
   /** Who has waited longest. */
   first(): Waiter | undefined {
-    for (const waiter of this.#present.keys()) return waiter;
-    return undefined;
+    return this.#first;
   }
 
   all(): readonly Waiter[] {
-    return [...this.#present.keys()];
+    const all: Waiter[] = [];
+    for (let waiter = this.#first; waiter !== undefined; waiter = waiter.behind) all.push(waiter);
+    return all;
   }
 
   add(waiter: Waiter): void {
-    this.#present.set(waiter, this.#listenTo(waiter));
-    if (this.#present.size > 1) waiter.onElection?.('following');
+    const { signal } = waiter.options;
+    waiter.line = this;
+    waiter.ahead = this.#last;
+    if (this.#last === undefined) this.#first = waiter;
+    else this.#last.behind = waiter;
+    this.#last = waiter;
+    this.#size += 1;
+    if (signal !== undefined) waiter.unlisten = onAbort(signal, () => this.#giveUp(waiter, 'aborted', signal.reason));
+    if (this.#size > 1) waiter.onElection?.('following');
     this.#ringAt(deadline(waiter));
+  }
+
+  /** Answers everybody with a value: `first` is told `source`, the others that they joined. */
+  answerAll(value: unknown, first: Waiter | undefined, source: Source): void {
+    const now = this.#clock.now();
+    for (let waiter = this.#first; waiter !== undefined; waiter = this.#first) {
+      this.#answer(waiter, value, waiter === first ? source : 'local', 0, now);
+    }
+  }
+
+  failAll(error: unknown): void {
+    for (let waiter = this.#first; waiter !== undefined; waiter = this.#first) this.fail(waiter, error);
   }
 
   /** Lets all go without an answer, to wait elsewhere. */
@@ -96,18 +128,8 @@ export class Waiters {
   }
 
   /** Answers one waiter with a value; isolation that fails is that waiter's error. */
-  answer(waiter: Waiter, result: Omit<FlightResult<unknown>, 'waitedMs'>): void {
-    let value: unknown;
-    try {
-      value = isolated(result.value, waiter.options.isolate);
-    } catch (error) {
-      this.fail(waiter, error);
-      return;
-    }
-    if (!this.#remove(waiter)) return;
-    const waitedMs = this.#waitedMs(waiter);
-    waiter.resolve({ ...result, value, waitedMs });
-    this.#onLeft(waiter, result.source, waitedMs);
+  answer(waiter: Waiter, value: unknown, source: Source, ageMs: number): void {
+    this.#answer(waiter, value, source, ageMs, this.#clock.now());
   }
 
   fail(waiter: Waiter, error: unknown): void {
@@ -116,12 +138,34 @@ export class Waiters {
     this.#onLeft(waiter, 'error', this.#waitedMs(waiter));
   }
 
+  #answer(waiter: Waiter, shared: unknown, source: Source, ageMs: number, now: number): void {
+    let value: unknown;
+    try {
+      value = isolated(shared, waiter.options.isolate);
+    } catch (error) {
+      this.fail(waiter, error);
+      return;
+    }
+    if (!this.#remove(waiter)) return;
+    const waitedMs = now - waiter.joinedAt;
+    waiter.resolve(waiter.tellsHow ? { value, source, flightId: this.#flightId, ageMs, waitedMs } : value);
+    this.#onLeft(waiter, source, waitedMs);
+  }
+
   #remove(waiter: Waiter): boolean {
-    const unlisten = this.#present.get(waiter);
-    if (unlisten === undefined) return false;
-    unlisten();
-    this.#present.delete(waiter);
-    if (this.#present.size === 0) this.#silence();
+    if (waiter.line !== this) return false;
+    waiter.line = undefined;
+    waiter.unlisten?.();
+    waiter.unlisten = undefined;
+    if (waiter.ahead === undefined) this.#first = waiter.behind;
+    else waiter.ahead.behind = waiter.behind;
+    if (waiter.behind === undefined) this.#last = waiter.ahead;
+    else waiter.behind.ahead = waiter.ahead;
+    // Who is gone keeps nobody alive.
+    waiter.ahead = undefined;
+    waiter.behind = undefined;
+    this.#size -= 1;
+    if (this.#size === 0) this.#silence();
     return true;
   }
 
@@ -135,20 +179,15 @@ export class Waiters {
     return this.#clock.now() - waiter.joinedAt;
   }
 
-  #listenTo(waiter: Waiter): () => void {
-    const { signal } = waiter.options;
-    if (signal === undefined) return noop;
-    return onAbort(signal, () => this.#giveUp(waiter, 'aborted', signal.reason));
-  }
-
   #ringAt(at: number): void {
-    if (at === Number.POSITIVE_INFINITY || (this.#alarm !== undefined && this.#alarm.at <= at)) return;
+    if (this.#alarmAt <= at) return;
     this.#silence();
-    this.#alarm = { at, timer: this.#clock.setTimer(() => this.#ring(), Math.max(0, at - this.#clock.now())) };
+    this.#alarmAt = at;
+    this.#alarm = this.#clock.setTimer(() => this.#ring(), Math.max(0, at - this.#clock.now()));
   }
 
   #ring(): void {
-    this.#alarm = undefined;
+    this.#silence();
     const now = this.#clock.now();
     let next = Number.POSITIVE_INFINITY;
     for (const waiter of this.all()) {
@@ -156,17 +195,16 @@ export class Waiters {
       if (at > now) next = Math.min(next, at);
       else this.#giveUp(waiter, 'timeout', new WaitTimeoutError(waiter.options.timeoutMs, this.#flightId));
     }
-    if (this.#present.size > 0) this.#ringAt(next);
+    if (this.#size > 0) this.#ringAt(next);
   }
 
   #silence(): void {
-    this.#alarm?.timer.cancel();
+    this.#alarm?.cancel();
     this.#alarm = undefined;
+    this.#alarmAt = Number.POSITIVE_INFINITY;
   }
 }
 
 function deadline(waiter: Waiter): number {
   return waiter.joinedAt + waiter.options.timeoutMs;
 }
-
-function noop(): void {}

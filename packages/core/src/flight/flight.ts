@@ -6,7 +6,6 @@ import type { CoordinatorError } from '../errors.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
 import { Load, type LoadEnd } from '../load.js';
-import { runInside } from '../reentrancy.js';
 import { hasTags, tagsOf } from '../tags.js';
 import { Waiters, type Waiter } from '../waiters.js';
 import { Election, type Candidate, type FlightMessage } from './election.js';
@@ -55,7 +54,7 @@ export class Flight implements Candidate {
   #answeredEarly = 0;
   #isShut = false;
   /** The loads of those who were let go, each for itself. */
-  readonly #solos = new Map<Waiter, Load>();
+  #solos: Map<Waiter, Load> | undefined;
 
   constructor(host: FlightHost, id: FlightId, canonical: CanonicalKey, hash: KeyHash) {
     this.#host = host;
@@ -63,7 +62,7 @@ export class Flight implements Candidate {
     this.canonical = canonical;
     this.hash = hash;
     this.waiters = this.#newWaiters();
-    this.#answers = new Answers(this.waiters, id);
+    this.#answers = new Answers(this.waiters);
     this.#stored = new Stored(host, this.waiters, this.#answers);
   }
 
@@ -79,7 +78,7 @@ export class Flight implements Candidate {
       if (opening !== undefined) await opening;
       let turn = this.#election === undefined ? this.#electHere() : await this.#elect(this.#election);
       while (turn !== undefined) turn = await this.#takeTurn(turn);
-      while (this.#solos.size > 0) await Promise.all(Array.from(this.#solos.values(), (load) => load.end));
+      if (this.#solos !== undefined) await this.#solosEnded();
     } catch (error) {
       // Only a coordinator or a codec that breaks its contract leads here; callers must not hang for it.
       this.#answers.failAll(error);
@@ -130,9 +129,9 @@ export class Flight implements Candidate {
     this.#isShut = true;
     this.leave();
     this.#answers.failAll(error);
-    for (const waiter of this.#late?.all() ?? []) this.#late?.fail(waiter, error);
+    this.#late?.failAll(error);
     this.#load?.abort(error);
-    for (const load of this.#solos.values()) load.abort(error);
+    for (const load of this.#solos?.values() ?? []) load.abort(error);
     this.#election?.leave();
     if (!this.#hasTakenOff) this.#end();
   }
@@ -158,7 +157,7 @@ export class Flight implements Candidate {
 
   /** Whether a loader of it is running now. */
   get isLoading(): boolean {
-    return this.#load?.running === true || this.#solos.size > 0;
+    return this.#load?.running === true || (this.#solos?.size ?? 0) > 0;
   }
 
   /** Whether it waits for what another replica loads. */
@@ -244,7 +243,7 @@ export class Flight implements Candidate {
   async #answerLate(late: Waiters, end: Kept['end'], token: number, floor: Promise<number | undefined>): Promise<void> {
     const known = await floor;
     if (known === undefined || known >= token) return; // At the end of this flight they board the next.
-    const answers = new Answers(late, this.id);
+    const answers = new Answers(late);
     if (end.how === 'error') answers.failAll(end.error);
     else answers.giveAll(end.value, undefined, 'local');
   }
@@ -355,12 +354,17 @@ export class Flight implements Candidate {
 
   #loadAlone(waiter: Waiter): void {
     const load = this.#newLoad(waiter, undefined, true, { onUnshareable: noop, onOffer: noop });
+    this.#solos ??= new Map();
     this.#solos.set(waiter, load);
     void load.start().then((end) => {
-      this.#solos.delete(waiter);
+      this.#solos?.delete(waiter);
       this.#host.report.loadEnded(this.id, 'bypass', end, this.#host.clock.now() - load.startedAt, 0);
       this.#answers.giveEnd(waiter, 'bypass', end);
     });
+  }
+
+  async #solosEnded(): Promise<void> {
+    while (this.#solos !== undefined && this.#solos.size > 0) await Promise.all(Array.from(this.#solos.values(), (load) => load.end));
   }
 
   /** Those who wait, except the leader, may take what its load offers. Nobody does whom it let go. */
@@ -390,7 +394,7 @@ export class Flight implements Candidate {
       loader: waiter.loader,
       loadTimeoutMs: waiter.options.loadTimeoutMs,
       clock: this.#host.clock,
-      around: (run) => runInside(this, run),
+      owner: this,
       isAlone,
       ...on,
       previous: this.#stored.previous,
@@ -421,7 +425,7 @@ export class Flight implements Candidate {
   #onGaveUp(waiter: Waiter): void {
     if (!this.#hasTakenOff && !this.isWanted) this.#end();
     if (!this.#hasTakenOff) return;
-    this.#solos.get(waiter)?.abort(nobodyWaits());
+    this.#solos?.get(waiter)?.abort(nobodyWaits());
     if (waiter === this.#onlyFor) this.#abortLoad();
     this.#abortUnlessWaitedFor();
   }

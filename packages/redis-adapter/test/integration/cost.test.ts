@@ -1,0 +1,133 @@
+import { createCollapser, type Collapser } from '@oneflight/core';
+import { redisCommand, startRedis, type TestServer } from '@oneflight/testkit';
+import { Redis } from 'ioredis';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { redisCoordinator } from '../../src/index.js';
+
+/*
+ * What a flight costs at Redis, counted by Redis: the same on every machine. A number that grows needs a reason in
+ * docs/performance.md.
+ */
+const REPLICAS = 4;
+const FLIGHTS = 50;
+/** Nothing is sent again on a slow machine: that is what a fault costs, not a flight. */
+const PATIENT = { leaseMs: 60_000, recheckMs: 20_000, commandTimeoutMs: 10_000, retainMs: 60_000 };
+
+let server: TestServer;
+
+beforeAll(async () => {
+  server = await startRedis();
+});
+
+afterAll(() => server.stop());
+
+interface Cost {
+  readonly scripts: number;
+  readonly messages: number;
+  readonly bytesOut: number;
+}
+
+async function costSoFar(): Promise<Cost> {
+  const text = String(await redisCommand(server, 'INFO', 'everything'));
+  const calls = (command: string): number => Number(new RegExp(`^cmdstat_${command}:calls=(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+  return {
+    scripts: calls('evalsha') + calls('eval'),
+    messages: calls('publish'),
+    bytesOut: Number(/^total_net_output_bytes:(\d+)/m.exec(text)?.[1]),
+  };
+}
+
+/** What `use` costs, for each of `count`. The bytes without those of the question itself. */
+async function costOf(count: number, use: () => Promise<unknown>): Promise<Cost> {
+  // A leader settles after it has answered its own caller: what went before is over when nothing more comes.
+  let idle = await costSoFar();
+  let before = await costSoFar();
+  while (before.scripts !== idle.scripts) [idle, before] = [before, await costSoFar()];
+  await use();
+  const after = await costSoFar();
+  const asking = before.bytesOut - idle.bytesOut;
+  return {
+    scripts: (after.scripts - before.scripts) / count,
+    messages: (after.messages - before.messages) / count,
+    bytesOut: (after.bytesOut - before.bytesOut - asking) / count,
+  };
+}
+
+async function withReplicas(use: (replicas: readonly Collapser[]) => Promise<void>): Promise<void> {
+  const replicas = Array.from({ length: REPLICAS }, () =>
+    createCollapser({ coordinator: redisCoordinator({ redis: () => new Redis(server.url), ...PATIENT }) }),
+  );
+  try {
+    await Promise.all(replicas.map((replica) => replica.run('warm-up', async () => 'warm')));
+    await use(replicas);
+  } finally {
+    await Promise.all(replicas.map((replica) => replica.close()));
+  }
+}
+
+/** Every replica asks for every key; the loads end when all others follow. */
+async function fly(replicas: readonly Collapser[], prefix: string, value: unknown): Promise<{ loads: number }> {
+  let following = 0;
+  let loads = 0;
+  let letLoadsFinish: () => void = () => {};
+  const finished = new Promise<void>((resolve) => (letLoadsFinish = resolve));
+  const unlisten = replicas.map((replica) =>
+    replica.listen((event) => {
+      if (event.type === 'election' && event.result === 'lost' && ++following === FLIGHTS * (REPLICAS - 1)) letLoadsFinish();
+    }),
+  );
+  const load = async (): Promise<unknown> => {
+    loads += 1;
+    await finished;
+    return value;
+  };
+  const keys = Array.from({ length: FLIGHTS }, (_, index) => `${prefix}-${index}`);
+  await Promise.all(replicas.flatMap((replica) => keys.map((key) => replica.run(key, load))));
+  for (const stop of unlisten) stop();
+  return { loads };
+}
+
+describe(`a flight on ${REPLICAS} replicas`, () => {
+  it('is R + 1 scripts, R - 1 messages and some hundred bytes for each replica that waits', async () => {
+    await withReplicas(async (replicas) => {
+      let loads = 0;
+      const cost = await costOf(FLIGHTS, async () => ({ loads } = await fly(replicas, 'small', { seats: [1, 2, 3] })));
+      expect({ loads, scripts: cost.scripts, messages: cost.messages }).toEqual({
+        loads: FLIGHTS,
+        scripts: REPLICAS + 1,
+        messages: REPLICAS - 1,
+      });
+      expect(cost.bytesOut / (REPLICAS - 1)).toBeLessThan(700);
+    });
+  });
+
+  it('sends an outcome that is too large for a message to those who wait, once each, for one script more', async () => {
+    await withReplicas(async (replicas) => {
+      const payload = 'x'.repeat(20_000);
+      const cost = await costOf(FLIGHTS, () => fly(replicas, 'large', payload));
+      expect(cost.scripts).toBe(REPLICAS + 1 + (REPLICAS - 1));
+      expect(cost.bytesOut / ((REPLICAS - 1) * payload.length)).toBeLessThan(1.1);
+    });
+  });
+});
+
+describe('a call that nobody joins', () => {
+  it('is two scripts and no message, and one script where a stored value answers', async () => {
+    await withReplicas(async ([replica]) => {
+      const each = (use: (key: string) => Promise<unknown>) => async () => {
+        for (let index = 0; index < FLIGHTS; index += 1) await use(`alone-${index}`);
+      };
+      const load = async (): Promise<string> => 'seats';
+      const alone = await costOf(
+        FLIGHTS,
+        each((key) => replica?.run(key, load, { ttlMs: 60_000 }) ?? Promise.reject(new Error('no replica'))),
+      );
+      expect({ scripts: Math.ceil(alone.scripts), messages: alone.messages }).toEqual({ scripts: 2, messages: 0 });
+      const stored = await costOf(
+        FLIGHTS,
+        each((key) => replica?.run(key, load, { ttlMs: 60_000 }) ?? Promise.reject(new Error('no replica'))),
+      );
+      expect({ scripts: Math.floor(stored.scripts), messages: stored.messages }).toEqual({ scripts: 1, messages: 0 });
+    });
+  });
+});
