@@ -99,7 +99,8 @@ class Site {
     this.#collapser = collapser;
     this.#options = options;
     this.#tally = new Tally(collapser.name);
-    this.#cache = options.policy && new HttpCache(options.policy, collapser, this.#tally, (key) => this.#codec(key));
+    const given = { collapser, options, tally: this.#tally, codec: (key: string) => this.#codec(key) };
+    this.#cache = options.policy && new HttpCache(options.policy, given);
     if (isInsideHandler()) this.#warnings.say('ONEFLIGHT_HTTP_CREATED_IN_HANDLER');
   }
 
@@ -107,6 +108,7 @@ class Site {
     const { request, response, next } = exchange;
     if (response.headersSent) return next();
     const reason = this.#whyBypass(request);
+    if (reason === 'method') this.#cache?.watch(request, response);
     if (reason !== undefined && !this.#mayLook(request, reason)) return this.#bypass(exchange, reason);
     if (this.#options.identity === 'ignore' && isAuthorized(request)) this.#warnings.say('ONEFLIGHT_HTTP_CREDENTIALS_IGNORED');
     const key = requestKey(request, this.#options, this.handler);

@@ -32,10 +32,21 @@ export function variantOf(request: Request, names: readonly string[]): string {
   return digest(valuesOf(request, names));
 }
 
+/** What the option `key` says of a request, as a hash; undefined without the option, or where it says nothing that is a key. */
+export function ownKeyOf(request: Request, { key }: CheckedOptions): string | undefined {
+  if (key === undefined) return undefined;
+  try {
+    return digest([request.protocol, hostOf(request), keyText(key(request))]);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Raises when what a key covers changes, so that replicas of both kinds never share. */
 const VERSION = 1;
 
-function hostOf(request: Request): string {
+/** The host that a request is for, without the port that its scheme implies. */
+export function hostOf(request: Request): string {
   const host = (request.host ?? '').toLowerCase();
   return host.replace(request.protocol === 'https' ? /:443$/ : /:80$/, '');
 }

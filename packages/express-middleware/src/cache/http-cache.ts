@@ -1,10 +1,12 @@
 import type { Codec, Collapser, LoadContext, RunOptions } from '@oneflight/core';
-import type { Request } from 'express';
+import type { Request, Response } from 'express';
 
 import { type Answer, type AnswerHead, isFor, LiveAnswer } from '../answer.js';
 import { variantOf } from '../key.js';
+import type { CheckedOptions } from '../options.js';
 import type { Verdict } from '../recorder.js';
 import type { Tally } from '../tally.js';
+import { mayChange, tagsOf, watchChange } from './changes.js';
 import { allows, type Demands, demandsOf } from './demands.js';
 import { Keeping } from './keeping.js';
 import type { Revalidation } from './revalidation.js';
@@ -18,6 +20,13 @@ export interface Found {
   readonly flightKey: string;
 }
 
+export interface HttpCacheGiven {
+  readonly collapser: Collapser;
+  readonly options: CheckedOptions;
+  readonly tally: Tally;
+  readonly codec: (flightKey: string) => AnswerCodec;
+}
+
 type AnswerCodec = Codec<Answer | LiveAnswer | null>;
 
 /**
@@ -26,13 +35,15 @@ type AnswerCodec = Codec<Answer | LiveAnswer | null>;
  */
 export class HttpCache {
   readonly policy: Policy;
+  readonly #options: CheckedOptions;
   readonly #collapser: Collapser;
   readonly #tally: Tally;
   readonly #codec: (flightKey: string) => AnswerCodec;
   readonly #variants = new Variants();
 
-  constructor(policy: Policy, collapser: Collapser, tally: Tally, codec: (flightKey: string) => AnswerCodec) {
+  constructor(policy: Policy, { collapser, options, tally, codec }: HttpCacheGiven) {
     this.policy = policy;
+    this.#options = options;
     this.#collapser = collapser;
     this.#tally = tally;
     this.#codec = codec;
@@ -78,7 +89,22 @@ export class HttpCache {
     const freshest = minFreshMs > 0 ? 0 : Math.min(maxAgeMs ?? TERM_MS_MAX, TERM_MS_MAX);
     if (!obeys) return { ttlMs: Math.min(freshest, lingerMs) };
     const staleMs = maxAgeMs === undefined && minFreshMs === 0 ? TERM_MS_MAX : 0;
-    return { ttlMs: freshest, staleWhileRevalidateMs: staleMs, staleIfErrorMs: staleMs, revalidateMs: TERM_MS_MAX };
+    // Only what is kept has tags: each costs a round trip.
+    const tags = (answer: unknown): readonly string[] => (isAnswer(answer) ? tagsOf(request, this.#options) : []);
+    return { ttlMs: freshest, staleWhileRevalidateMs: staleMs, staleIfErrorMs: staleMs, revalidateMs: TERM_MS_MAX, tags };
+  }
+
+  /** A request that may change what is stored: once it has, that is removed on every replica. */
+  watch(request: Request, response: Response): void {
+    if (!this.policy.obeys || !mayChange(request)) return;
+    watchChange(request, response, this.#options, async (tags) => {
+      try {
+        await Promise.all(tags.map((tag) => this.#collapser.invalidateTag(tag)));
+        this.#tally.changes++;
+      } catch {
+        this.#tally.changesLost++;
+      }
+    });
   }
 
   keeping(request: Request): Keeping {
@@ -127,7 +153,9 @@ export class HttpCache {
   }
 
   async #peek(flightKey: string): Promise<Found | undefined> {
-    const stored = await this.#collapser.peek(['http', flightKey], { codec: this.#codec(flightKey) });
+    const codec = this.#codec(flightKey);
+    // A collapser that is closed stores nothing; nothing else rejects.
+    const stored = await this.#collapser.peek(['http', flightKey], { codec }).catch(() => undefined);
     if (stored === undefined || stored.value === null || stored.value instanceof LiveAnswer) return undefined;
     return { answer: stored.value, ageMs: stored.ageMs, flightKey };
   }

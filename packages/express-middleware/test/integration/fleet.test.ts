@@ -71,6 +71,44 @@ describe('four processes on a real Redis', () => {
     expect(seen.map(Number).sort((a, b) => a - b)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]); // nobody ended before all had begun
   });
 
+  it('keep an answer for all of them, each variant by itself, and say where it came from', async () => {
+    const path = '/kept/fresh?control=max-age%3D60';
+    const get = (replica: number, language: string) =>
+      ask(replicas[replica % REPLICAS]?.port ?? 0, { path, headers: { 'accept-language': language } });
+    for (const language of ['de', 'fr']) await get(0, language);
+    const answers = await Promise.all(Array.from({ length: 40 }, (_, index) => get(index, index % 2 === 0 ? 'de' : 'fr')));
+    expect(new Set(answers.map(({ body }) => body))).toEqual(new Set(['de 1', 'fr 2']));
+    for (const { headers } of answers) expect(headers['cache-status']).toMatch(/^oneflight; hit; ttl=\d+$/);
+    expect(await control.get('runs:/kept/fresh')).toBe('2');
+    for (const key of await control.keys('oneflight:*')) expect(await control.pttl(key), key).toBeGreaterThan(0);
+  });
+
+  it('remove what a change on one of them has made old, for every variant, before its caller is answered', async () => {
+    const path = '/kept/changed?control=max-age%3D60';
+    const get = (replica: number, language: string) =>
+      ask(replicas[replica]?.port ?? 0, { path, headers: { 'accept-language': language } });
+    const both = async (replica: number) => [(await get(replica, 'de')).body, (await get(replica, 'fr')).body];
+    expect([await both(0), await both(1)]).toEqual([
+      ['de 1', 'fr 2'],
+      ['de 1', 'fr 2'],
+    ]);
+    expect((await ask(replicas[2]?.port ?? 0, { method: 'POST', path })).status).toBe(204);
+    expect([await both(3), await both(0)]).toEqual([
+      ['de 3', 'fr 4'],
+      ['de 3', 'fr 4'],
+    ]);
+  });
+
+  it('answer with a stale answer at once, while one of them makes a new one', async () => {
+    const path = '/kept/stale?control=max-age%3D0%2C%20stale-while-revalidate%3D60';
+    const get = (replica: number) => ask(replicas[replica % REPLICAS]?.port ?? 0, { path, headers: { 'accept-language': 'de' } });
+    await get(0);
+    const stale = await Promise.all(Array.from({ length: 12 }, (_, index) => get(index)));
+    for (const { body, headers } of stale)
+      expect([body, headers['cache-status']]).toEqual([expect.stringMatching(/^de \d+$/), expect.stringMatching(/hit; ttl=-\d+/)]);
+    await expect.poll(async () => Number(await control.get('runs:/kept/stale'))).toBeGreaterThanOrEqual(2);
+  });
+
   it('answer everybody else when the process whose handler runs is killed', async () => {
     const asked = replicas.flatMap(({ port, child }) =>
       [0, 1].map(async () => ({ pid: child.pid, answer: await ask(port, { path: '/slow' }).catch(() => undefined) })),

@@ -69,7 +69,7 @@ const step: fc.Arbitrary<Step> = fc.record({
     maybe('X-Any', fc.constantFrom('1', '2')),
   ),
   answer: merged(
-    maybe('Cache-Control', control, 20),
+    maybe('Cache-Control', fc.oneof(control, lifetime), 20),
     maybe('CDN-Cache-Control', fc.oneof(control, fc.constantFrom('max-age=60', 'max-age', '')), 1),
     maybe('Vary', fc.constantFrom('Accept-Language', 'accept-language, X-Any', '*')),
     maybe(
@@ -166,10 +166,10 @@ describe('whatever requests ask and answers say', () => {
           for (const use of played.uses) uses.set(use, (uses.get(use) ?? 0) + 1);
           expect(played.broken).toEqual([]);
         }),
-        { numRuns: Number(process.env['ONEFLIGHT_PROPERTY_RUNS'] ?? 60) },
+        { numRuns: Number(process.env['ONEFLIGHT_PROPERTY_RUNS'] ?? 80) },
       );
       console.log(`identity ${identity}, stored answers used:`, Object.fromEntries(uses));
-      expect(uses.get('fresh')).toBeGreaterThan(10);
+      expect(uses.get('fresh')).toBeGreaterThan(2); // a run in which nothing is kept holds nothing
     },
     60_000,
   );

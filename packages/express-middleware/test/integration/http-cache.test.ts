@@ -1,7 +1,9 @@
 import { Agent, request as send } from 'node:http';
 import { pipeline, Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { gunzipSync } from 'node:zlib';
 
+import compression from 'compression';
 import type { RequestHandler } from 'express';
 import { describe, expect, it } from 'vitest';
 
@@ -526,4 +528,175 @@ it('removes what is stored when the handler says something new that may not be k
     await get(control('no-cache'));
     await expect.poll(async () => (await get(control('only-if-cached'))).status, { interval: 5 }).toBe(504);
   }
+});
+
+describe('what is stored', () => {
+  const change = (from: string, to: string) => (bytes: Uint8Array) => {
+    const [prefix, rest] = [bytes.subarray(0, 5), Buffer.from(bytes.subarray(5)).toString('latin1')];
+    const changed = Buffer.from(rest.replace(from, to), 'latin1');
+    const head = Buffer.from(prefix);
+    head.writeUInt32LE(head.readUInt32LE(1) + to.length - from.length, 1);
+    return Buffer.concat([head, changed]);
+  };
+  it.each<[string, (bytes: Uint8Array) => Uint8Array]>([
+    ['is noise', () => Buffer.from('noise')],
+    ['is cut', (bytes) => bytes.subarray(0, 40)],
+    ['is for another key', change('"key":"', '"key":"x')],
+    ['has a lifetime that is none', change('"ttlMs":60000', '"ttlMs":-1')],
+    ['has no word on being strict', change('"isStrict":false', '"isStrict":"no"')],
+    ['has an age that is none', change('"ageMs":', '"ageMs":-1,"x":')],
+    ['would set a cookie', change('["etag"', '["set-cookie"')],
+    ['would split the response', change('text/plain', 'text\\r\\nX: y')],
+    ['has a status that nobody stores', change('"status":200', '"status":206')],
+  ])('and %s is refused, counted, and its request answered by its handler', async (_what, tamper) => {
+    let version = 0;
+    const handler: RequestHandler = (_request, response) => {
+      response.set({ 'Cache-Control': 'max-age=60', ETag: '"1"' }).type('txt').end(`v${++version}`);
+    };
+    const shop = await startShop(2, handler, { cache: 'http' }, { tamper });
+    await shop.ask(0, {});
+    for (const [turn, ask] of [{}, { method: 'HEAD' }, { headers: { range: 'bytes=0-0' } }].entries()) {
+      expect((await shop.ask(turn % 2, ask)).headers.age).toBeUndefined();
+    }
+    expect(shop.calls).toHaveLength(4);
+    expect(shop.middlewares.reduce((sum, middleware) => sum + middleware.stats().refused, 0)).toBeGreaterThanOrEqual(3);
+  });
+
+  it('is nothing above the limits, and the answer goes to its own caller', async () => {
+    const { get, middlewares } = await startCache({ 'Cache-Control': 'max-age=60' }, { limits: { bodyBytesMax: 1 } });
+    expect([(await get()).body, (await get()).body]).toEqual(['v1', 'v2']);
+    expect(middlewares.map((middleware) => middleware.stats().stored)).toEqual([0, 0]);
+  });
+
+  it('is out of reach with the coordinator, and the handler runs', async () => {
+    const { get, collapsers, calls } = await startCache({ 'Cache-Control': 'max-age=60' });
+    await get();
+    for (const collapser of collapsers) await collapser.close();
+    expect((await get(control('max-stale=5'))).body).toBe('v2');
+    expect((await get({ method: 'HEAD' })).status).toBe(200);
+    expect(calls).toHaveLength(3);
+  });
+
+  it('leaves nothing in the process after a flood of URLs', async () => {
+    const { ask, middlewares, collapsers } = await startCache({ 'Cache-Control': 'max-age=60', Vary: 'Accept' });
+    for (let url = 0; url < 300; url++) await ask(0, { path: `/${url}` });
+    expect(middlewares[0]?.stats()).toMatchObject({ stored: 300, capturing: 0, capturedBytes: 0, getKeys: 0 });
+    expect(collapsers[0]?.stats()).toMatchObject({ flights: 0, waiters: 0 });
+  });
+});
+
+describe('a change', () => {
+  const start = async (options: CollapseOptions = {}) => {
+    const versions = new Map<string, number>();
+    return startCache({}, { identity: 'key', ...options }, (request, response) => {
+      const { path } = request;
+      if (request.method === 'GET') {
+        response.set({ 'Cache-Control': 'public, max-age=600', Vary: 'Accept-Language' });
+        return void response.end(`${path} v${versions.get(path) ?? 1}`);
+      }
+      for (const [name, header] of Object.entries(request.query)) response.set(name, String(header));
+      for (const one of [path, '/seats/7', '/block']) versions.set(one, (versions.get(one) ?? 1) + 1);
+      response.status(Number(request.get('x-status') ?? 204)).end();
+    });
+  };
+
+  it.each(['POST', 'PUT', 'PATCH', 'DELETE', 'LOCK'])(
+    'by %s removes every stored answer of its URI before its caller is answered',
+    async (method) => {
+      const { get, middlewares } = await start();
+      const asks: Ask[] = [
+        {},
+        { headers: { cookie: 'ann' } },
+        { headers: { 'accept-language': 'fr' } },
+        { headers: { authorization: 'b' } },
+      ];
+      const round = () => Promise.all(asks.map(async (ask) => (await get({ path: '/seats', ...ask })).body));
+      expect(await round()).toEqual(Array(4).fill('/seats v1'));
+      expect((await get({ method, path: '/seats', headers: { cookie: 'bob' } })).status).toBe(204);
+      expect(await round()).toEqual(Array(4).fill('/seats v2'));
+      expect(middlewares.reduce((sum, middleware) => sum + middleware.stats().changes, 0)).toBe(1);
+    },
+  );
+
+  it('removes what its answer names in Location and Content-Location at the same origin', async () => {
+    const { get } = await start();
+    const paths = ['/seats/7', '/block'];
+    const round = () => Promise.all(paths.map(async (path) => (await get({ path })).body));
+    await round();
+    await get({
+      method: 'POST',
+      path: '/seats?Location=/seats/7&Content-Location=http://shop.example/block',
+      headers: { 'x-status': '201' },
+    });
+    expect(await round()).toEqual(['/seats/7 v2', '/block v2']);
+  });
+
+  it('removes nothing of another origin, and nothing where it failed', async () => {
+    const { get } = await start();
+    await get({ path: '/seats/7' });
+    await get({ method: 'POST', path: '/seats?Location=http://other.example/seats/7', headers: { 'x-status': '201' } });
+    await get({ method: 'POST', path: '/seats/7', headers: { 'x-status': '409' } });
+    await get({ method: 'POST', path: '/seats/7', headers: { 'x-status': '500' } });
+    expect((await get({ path: '/seats/7' })).body).toBe('/seats/7 v1');
+  });
+
+  it('keeps the answer of a handler that began before it from being stored', async () => {
+    let letEnd = (): void => {};
+    const shop = await startCache({}, {}, async (request, response) => {
+      if (request.method === 'GET' && shop.calls.length === 1) await new Promise<void>((resolve) => (letEnd = resolve));
+      response.set('Cache-Control', 'max-age=600').end(`v${shop.calls.length}`);
+    });
+    const old = shop.get();
+    await shop.allRun(1);
+    await shop.get({ method: 'POST' });
+    letEnd();
+    await old;
+    expect((await shop.get()).body).toBe('v3');
+  });
+
+  it.each<[string, RequestHandler]>([
+    ['ends twice', (_request, response) => void [response.status(201).send('made'), response.end()]],
+    ['ends in parts', (_request, response) => void [response.status(201).type('html').write('ma'), response.end('de')]],
+    [
+      'ends with bytes',
+      (_request, response) => void response.writeHead(201, { 'Content-Type': 'text/html; charset=utf-8' }).end(Buffer.from('made')),
+    ],
+    [
+      'fails after its end',
+      (_request, response) => {
+        response.status(201).send('made');
+        throw new Error('too late');
+      },
+    ],
+  ])('by a handler that %s has the answer that it has without the cache', async (_what, handler) => {
+    const answers = [];
+    for (const cache of ['off', 'http'] as const) {
+      const { get } = await startCache({}, { cache }, handler);
+      const { status, body, headers } = await get({ method: 'POST' });
+      answers.push([status, body, headers['content-length'], headers['transfer-encoding'], headers['content-type'], headers.etag]);
+    }
+    expect(answers[0]?.slice(0, 2)).toEqual([201, 'made']);
+    expect(answers[1]).toEqual(answers[0]);
+  });
+
+  it('by a handler whose answer is compressed outside arrives whole', async () => {
+    const clock = movingClock();
+    const text = 'seats '.repeat(1_000);
+    const shop = await startShop(
+      1,
+      (_request, response) => void response.send(text),
+      { cache: 'http' },
+      { clock, before: [compression()] },
+    );
+    const answer = await shop.ask(0, { method: 'POST', headers: { 'accept-encoding': 'gzip' } });
+    expect(answer.headers['content-encoding']).toBe('gzip');
+    expect(gunzipSync(answer.raw).toString()).toBe(text);
+  });
+
+  it('is answered all the same where the store cannot be told, and counted', async () => {
+    const { get, collapsers, middlewares } = await start();
+    for (const collapser of collapsers) await collapser.close();
+    expect((await get({ method: 'POST' })).status).toBe(204);
+    expect(middlewares[0]?.stats().changesLost).toBe(1);
+  });
 });

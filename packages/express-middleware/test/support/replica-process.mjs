@@ -28,7 +28,8 @@ app.use((request, response, next) => {
   void control.incr(`arrived:${request.path}`);
 });
 const middleware = collapse(collapser, { statusHeader: true });
-app.use(middleware);
+const keeps = collapse(collapser, { statusHeader: true, cache: 'http' });
+app.use((request, response, next) => (request.path.startsWith('/kept/') ? keeps : middleware)(request, response, next));
 
 const routes = {
   '/shared/:count': async (request, response) => {
@@ -52,8 +53,16 @@ const routes = {
     if ((await control.llen('slow:pids')) === 1) await sleep(600_000);
     response.send('seats');
   },
+
+  '/kept/:name': async (request, response) => {
+    const runs = await control.incr(`runs:${request.path}`);
+    response.set({ 'Cache-Control': request.query.control, Vary: 'Accept-Language' });
+    response.end(`${request.get('accept-language')} ${runs}`);
+  },
 };
 for (const [path, handler] of Object.entries(routes)) app.get(path, handler);
+
+app.post('/kept/:name', (_request, response) => response.status(204).end());
 
 const server = createServer(app).listen(0, '127.0.0.1');
 await once(server, 'listening');
