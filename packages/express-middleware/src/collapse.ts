@@ -125,7 +125,10 @@ class Site {
     const getKey = request.method === 'GET' ? key : requestKey(request, this.#options, this.handler, 'GET');
     const found = await cache.find(getKey, request);
     if (response.headersSent || response.destroyed) return;
-    if (found !== undefined && cache.mayUse(found, demands)) return this.#answerFromStore(exchange, found.answer, found.ageMs);
+    if (found !== undefined && cache.mayUse(found, demands)) {
+      this.#tally.collapsed++;
+      return this.#answerFromStore(exchange, found.answer, found.ageMs);
+    }
     if (demands.onlyIfCached) {
       this.#tally.missing++;
       return void response.status(504).end();

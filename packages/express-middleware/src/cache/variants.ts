@@ -55,5 +55,5 @@ export class Variants {
 }
 
 const VARIANTS_MAX = 64;
-const KEYS_MAX = 10_000;
+const KEYS_MAX = 2_000;
 const REMEMBER_MS = 600_000;

@@ -530,6 +530,36 @@ it('removes what is stored when the handler says something new that may not be k
   }
 });
 
+describe('without a coordinator', () => {
+  it('the same holds inside one process', async () => {
+    const clock = movingClock();
+    let version = 0;
+    const handler: RequestHandler = (request, response) => {
+      response.set({ 'Cache-Control': 'max-age=60, stale-while-revalidate=60', ETag: '"1"' });
+      if (request.get('if-none-match') === '"1"') response.status(304).end();
+      else response.end(`v${++version}`);
+    };
+    const options: CollapseOptions = { cache: 'http', statusHeader: true };
+    const shop = await startShop(1, handler, options, { alone: true, collapser: { clock } });
+    expect(told(await shop.ask(0, {}))).toBe('200 v1 age - oneflight; fwd=uri-miss; stored');
+    clock.advance(10_000);
+    expect(told(await shop.ask(0, { method: 'HEAD' }))).toBe('200  age 10 oneflight; hit; ttl=49');
+    clock.advance(60_000);
+    expect(told(await shop.ask(0, {}))).toBe('200 v1 age 70 oneflight; hit; ttl=-11');
+    await expect.poll(async () => (await shop.ask(0, {})).headers.age, { interval: 5 }).toBe('0');
+    await shop.ask(0, { method: 'POST' });
+    expect((await shop.ask(0, control('only-if-cached'))).status).toBe(504);
+    expect(version).toBe(2);
+  });
+});
+
+describe('cacheControl', () => {
+  it('is what an answer without one is kept by', async () => {
+    const { get } = await startCache({}, { cacheControl: 'public, max-age=60' });
+    expect([(await get()).body, (await get()).body]).toEqual(['v1', 'v1']);
+  });
+});
+
 describe('what is stored', () => {
   const change = (from: string, to: string) => (bytes: Uint8Array) => {
     const [prefix, rest] = [bytes.subarray(0, 5), Buffer.from(bytes.subarray(5)).toString('latin1')];

@@ -15,6 +15,7 @@ describe('the options of collapse', () => {
       share: undefined,
       etag: true,
       cacheControl: undefined,
+      policy: undefined,
       call: {},
       statusName: undefined,
       limits: { bodyBytesMax: 1_048_576, headersBytesMax: 16_384, capturedBytesMax: 67_108_864 },
@@ -23,6 +24,12 @@ describe('the options of collapse', () => {
 
   it('name each header to vary on once, whatever its case and place', () => {
     expect(checkCollapseOptions({ varyOn: ['X-B', 'Accept', 'x-b'] }).varyOn).toEqual(['accept', 'x-b']);
+  });
+
+  it('keep answers only where that is asked for', () => {
+    expect(checkCollapseOptions({ cache: 'off', lingerMs: 0 }).policy).toBeUndefined();
+    expect(checkCollapseOptions({ cache: 'http' }).policy).toEqual({ lingerMs: 0, obeys: true });
+    expect(checkCollapseOptions({ lingerMs: 5 }).policy).toEqual({ lingerMs: 5, obeys: false });
   });
 
   it.each([
@@ -40,6 +47,10 @@ describe('the options of collapse', () => {
     [{ skip: true }, /options\.skip/],
     [{ share: true }, /options\.share/],
     [{ etag: 'weak' }, /options\.etag to be one of true, false, 'strong'/],
+    [{ cache: 'HTTP' }, /options\.cache to be one of 'off', 'http'/],
+    [{ caching: 'http' }, /did you mean 'cache'/],
+    [{ lingerMs: -1 }, /options\.lingerMs to be a number of milliseconds/],
+    [{ linger: 1 }, /did you mean 'lingerMs'/],
     [{ cacheControl: 'private' }, /without 'private' and 'no-store'/],
     [{ cacheControl: 'public, no-store' }, /without 'private' and 'no-store'/],
     [{ cacheControl: 'a\r\nb: c' }, /options\.cacheControl/],
