@@ -185,6 +185,7 @@ class Site {
   #whyBypass(request: Request): HttpBypassReason | undefined {
     const { methods, skip, identity } = this.#options;
     if (!methods.has(request.method)) return 'method';
+    if (isExpress4(request)) return 'unsupported';
     if (IN_HAND in request) return 'nested';
     if (skip?.(request) === true) return 'skip';
     return ownBusinessOf(request) ?? (identity === 'bypass' && hasCredentials(request) ? 'credentials' : undefined);
@@ -192,6 +193,7 @@ class Site {
 
   #bypass({ response, next }: Exchange, reason: HttpBypassReason): void {
     this.#tally.note({ type: 'bypass', reason });
+    if (reason === 'unsupported') this.#warnings.say('ONEFLIGHT_HTTP_EXPRESS_VERSION');
     if (reason === 'nested') this.#warnings.say('ONEFLIGHT_HTTP_NESTED');
     else this.#tell(response, { how: 'bypass', reason });
     next();
@@ -348,6 +350,11 @@ class Site {
 const PASSING = new Set<UnshareableReason>(['busy', 'incomplete']);
 
 const NO_HEADERS: HeaderMap = new Map();
+
+/** Its requests have a method that Express 5 took away. */
+function isExpress4(request: Request): boolean {
+  return 'param' in request && typeof request.param === 'function';
+}
 
 /** A HEAD has no body to give to those who asked with GET. */
 function stepAside(): never {

@@ -3,7 +3,7 @@ import { channel } from 'node:diagnostics_channel';
 import type { OwnBusiness, UnshareableReason } from './shareable.js';
 
 /** Why a request was not collapsed. */
-export type HttpBypassReason = OwnBusiness | 'credentials' | 'hit_for_miss' | 'method' | 'nested' | 'skip';
+export type HttpBypassReason = OwnBusiness | 'credentials' | 'hit_for_miss' | 'method' | 'nested' | 'skip' | 'unsupported';
 
 /** Why a request that waited had to run its handler all the same. */
 export type UnservedReason = 'error' | 'timeout' | 'vary';

@@ -20,6 +20,8 @@ const MESSAGES = {
     'a rate limit runs after it, so requests that get a shared answer are not counted. Mount the rate limit before it',
   ONEFLIGHT_HTTP_CREDENTIALS_IGNORED:
     "identity is 'ignore' and a request with Authorization came. Its answer is shared only if it says 'public', 's-maxage' or 'must-revalidate'",
+  ONEFLIGHT_HTTP_EXPRESS_VERSION:
+    'this is Express 4, whose req.host drops the port and whose handlers lose rejections, so nothing is collapsed. Use Express 5',
   ONEFLIGHT_HTTP_NESTED: 'a request passes two of them; the inner one does nothing. Mount one per route',
   ONEFLIGHT_HTTP_SHARE_FAILED: 'the option share threw, so the answer was not shared',
 } as const;

@@ -3,7 +3,19 @@ import type { HttpBypassReason, UnservedReason } from '../tally.js';
 
 /** Every value of each label, so that each series is there, at 0, before anything happens. The compiler keeps them complete. */
 export const BYPASS_REASONS = all<HttpBypassReason>({
-  ...{ body: 0, condition: 0, credentials: 0, hit_for_miss: 0, method: 0, nested: 0, no_store: 0, range: 0, skip: 0, upgrade: 0 },
+  ...{
+    body: 0,
+    condition: 0,
+    credentials: 0,
+    hit_for_miss: 0,
+    method: 0,
+    nested: 0,
+    no_store: 0,
+    range: 0,
+    skip: 0,
+    unsupported: 0,
+    upgrade: 0,
+  },
 });
 
 export const UNSHAREABLE_REASONS = all<UnshareableReason>({

@@ -1,4 +1,6 @@
 import { connect } from 'node:net';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 
 import { createCollapser } from '@oneflight/core';
 import express from 'express';
@@ -116,11 +118,24 @@ describe('a request made to harm', () => {
     const port = await serveApp(app);
     await flood(port, '/private', KEYS_MAX + 1_000);
     expect(middleware.stats()).toMatchObject({ hitForMissKeys: KEYS_MAX, capturing: 0, capturedBytes: 0, getKeys: 0 });
+    const before = heapBytes();
+    await flood(port, '/private/again', 2_000);
     await flood(port, '/public', 2_000);
+    const grown = heapBytes() - before;
+    console.log(`4,000 more URLs that never came before: the heap grew by ${(grown / 1_048_576).toFixed(1)} MiB`);
+    expect(grown).toBeLessThan(4 * 1_048_576); // a kilobyte for each would be as much
     expect(middleware.stats()).toMatchObject({ hitForMissKeys: KEYS_MAX, capturing: 0, capturedBytes: 0, getKeys: 0 });
     expect(collapser.stats()).toMatchObject({ flights: 0, joinable: 0, waiters: 0 });
   });
 });
+
+/** What is in use after all that is not has been collected. */
+function heapBytes(): number {
+  setFlagsFromString('--expose-gc');
+  const collect = runInNewContext('gc') as () => void;
+  collect();
+  return process.memoryUsage().heapUsed;
+}
 
 /** Sends so many requests with different URLs, one behind the other on a few connections. */
 async function flood(port: number, prefix: string, count: number): Promise<void> {

@@ -29,6 +29,7 @@ describe("a leader's caller", () => {
     await shop.allWait(3);
     shop.open();
     for (const { raw } of await Promise.all(asked)) expect(raw.byteLength).toBe(8_100_000);
+    console.log(`two followers have all 8,100,000 bytes; the leader's client has read ${slow.bytesRead}`);
     expect(shop.calls).toHaveLength(1);
     slow.destroy();
   });

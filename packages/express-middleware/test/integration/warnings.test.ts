@@ -1,9 +1,14 @@
+import { createRequire } from 'node:module';
+
 import { createCollapser } from '@oneflight/core';
 import express from 'express';
 import { describe, expect, it, onTestFinished } from 'vitest';
 
 import { collapse } from '../../src/index.js';
 import { ask, serveApp, startShop } from '../support/shop.js';
+
+/** It has no types of its own, and needs none here. */
+const require = createRequire(import.meta.url);
 
 /** The codes of the warnings that are given until the test has ended. */
 function listen(): string[] {
@@ -49,6 +54,17 @@ describe('a mistake that shows only while requests come is said once', () => {
     const shop = await startShop(1, (_request, response) => void response.send('seats'), options, shopOptions);
     for (let n = 0; n < 3; n += 1) expect((await shop.ask(0, { path: `/${n}`, headers })).body).toBe('seats');
     expect(codes).toEqual([code]);
+  });
+
+  it('when the application runs on Express 4: then nothing is collapsed', async () => {
+    const codes = listen();
+    const middleware = collapse(createCollapser());
+    const app = require('express4')() as express.Express;
+    app.get('/', middleware, (_request, response) => void response.send('seats'));
+    const port = await serveApp(app);
+    for (let n = 0; n < 2; n += 1) expect((await ask(port, {})).body).toBe('seats');
+    expect(middleware.stats()).toMatchObject({ collapsed: 0, bypassed: { unsupported: 2 } });
+    expect(codes).toEqual(['ONEFLIGHT_HTTP_EXPRESS_VERSION']);
   });
 
   it('and nothing is said of a route that is as it should be', async () => {
