@@ -11,7 +11,7 @@ import {
   type SettleRequest,
   systemClock,
 } from '@oneflight/core';
-import { memoryHub } from '@oneflight/core/testing';
+import { endedCalls, memoryHub } from '@oneflight/core/testing';
 import express, { type Express, type RequestHandler } from 'express';
 import { afterEach, expect } from 'vitest';
 
@@ -21,7 +21,12 @@ const opened: { servers: Server[]; collapsers: Collapser[] } = { servers: [], co
 
 afterEach(async () => {
   for (const server of opened.servers.splice(0)) server.close().closeAllConnections();
-  await Promise.all(opened.collapsers.splice(0).map((collapser) => collapser.close({ drainMs: 0 })));
+  const collapsers = opened.collapsers.splice(0);
+  await Promise.all(collapsers.map((collapser) => collapser.close({ drainMs: 0 })));
+  for (const collapser of collapsers) {
+    const { totals } = collapser.stats();
+    expect(endedCalls(totals), 'each call is counted in exactly one way to end').toBe(totals.calls);
+  }
 });
 
 export interface Ask {
