@@ -8,7 +8,7 @@ import { root } from '../support/root.js';
 /** docker-compose.yml, held to the files and ports that it names. What starts of it was tried by hand: docs/operations.md. */
 interface Service {
   readonly image?: string;
-  readonly build?: { readonly context: string; readonly dockerfile: string };
+  readonly build?: { readonly context: string; readonly dockerfile: string; readonly target?: string };
   readonly environment?: Readonly<Record<string, string>>;
   readonly ports?: readonly string[];
   readonly expose?: readonly string[];
@@ -26,9 +26,10 @@ const all = Object.entries(services);
 const app = services['app'] ?? {};
 
 describe('docker-compose.yml', () => {
-  it('starts the shop and all that belongs to it, and k6 only when it is asked for', () => {
-    expect(Object.keys(services).toSorted()).toEqual(['app', 'grafana', 'k6', 'load-balancer', 'postgres', 'prometheus', 'redis']);
+  it('starts the shop and all that belongs to it, and k6 and the demo only when they are asked for', () => {
+    expect(Object.keys(services).toSorted()).toEqual(['app', 'demo', 'grafana', 'k6', 'load-balancer', 'postgres', 'prometheus', 'redis']);
     expect(all.filter(([, { profiles }]) => profiles !== undefined).map(([name, { profiles }]) => [name, profiles])).toEqual([
+      ['demo', ['demo']],
       ['k6', ['load']],
     ]);
   });
@@ -56,6 +57,7 @@ describe('docker-compose.yml', () => {
       ['load-balancer', '127.0.0.1:8080:80'],
       ['prometheus', '127.0.0.1:9090:9090'],
       ['grafana', '127.0.0.1:3001:3000'],
+      ['demo', '127.0.0.1:8081:8081'],
     ]);
   });
 
@@ -120,6 +122,13 @@ describe('docker-compose.yml', () => {
     expect(existsSync(join(root, 'dashboards/oneflight.json'))).toBe(true);
   });
 
+  it('builds the shop and the demo from stages that are there, and publishes the port that the demo listens at', () => {
+    const stages = Array.from(read('examples/ticket-shop/Dockerfile').matchAll(/^FROM \S+ AS (\S+)$/gm), ([, stage]) => stage);
+    expect(stages.at(-1)).toBe('shop');
+    expect(stages).toContain(services['demo']?.build?.target);
+    expect(read('examples/ticket-shop/Dockerfile')).toContain('"--host", "0.0.0.0", "--port", "8081"');
+  });
+
   it('has k6 run a script that is there, against the load balancer', () => {
     const { volumes = [], command = [], environment = {} } = services['k6'] ?? {};
     const [source = '', target = ''] = volumes[0]?.split(':') ?? [];
@@ -136,7 +145,10 @@ const compose = composeCommand();
 describe.skipIf(compose === undefined)(`docker compose${compose === undefined ? ' (skipped: not on the PATH)' : ''}`, () => {
   it('finds nothing wrong with it', () => {
     const [program = '', ...args] = compose ?? [];
-    const said = execFileSync(program, [...args, '--profile', 'load', 'config', '--quiet'], { cwd: root, encoding: 'utf8' });
+    const said = execFileSync(program, [...args, '--profile', 'load', '--profile', 'demo', 'config', '--quiet'], {
+      cwd: root,
+      encoding: 'utf8',
+    });
     expect(said).toBe('');
   });
 });

@@ -12,14 +12,15 @@ interface Line {
   readonly color: string;
   readonly fill?: string;
   readonly dash?: number[];
-  readonly value: (second: Second) => number | null;
+  /** `took` seconds were counted together: more than one where the demo was late. */
+  readonly value: (second: Second, took: number) => number | null;
 }
 
 /** Sets both charts up; colours follow the page's, sizes their places. */
 export function createCharts(): DrawCharts {
   const load = createChart('load-chart', '', [
-    { color: '--requests', fill: '--requests-soft', value: ({ requests }) => requests },
-    { color: '--queries', fill: '--queries-soft', dash: [6, 4], value: ({ databaseQueries }) => databaseQueries },
+    { color: '--requests', fill: '--requests-soft', value: ({ requests }, took) => requests / took },
+    { color: '--queries', fill: '--queries-soft', dash: [6, 4], value: ({ databaseQueries }, took) => databaseQueries / took },
   ]);
   const latency = createChart('latency-chart', ' ms', [
     { color: '--p50', value: (second) => second.latency?.p50Ms ?? null },
@@ -81,15 +82,14 @@ function sizeOf(place: HTMLElement): { width: number; height: number } {
   return { width: place.clientWidth, height: place.clientHeight };
 }
 
-/** One column per second of the last minute; seconds before the first one, or that were missed, stay empty. */
+/** One column per second of the last minute. Lines go on over seconds that were missed, and have a gap where a value is null. */
 function dataOf(seconds: readonly Second[], lines: readonly Line[]): uPlot.AlignedData {
   const now = seconds.at(-1)?.at ?? 0;
   const ago = Array.from({ length: SECONDS }, (_, index) => index - SECONDS + 1);
-  const byAge = new Map(seconds.map((second) => [second.at - now, second]));
-  const column = ({ value }: Line) =>
-    ago.map((age) => {
-      const second = byAge.get(age);
-      return second === undefined ? null : value(second);
-    });
+  const column = ({ value }: Line) => {
+    const values = seconds.map((second, index) => value(second, Math.max(1, second.at - (seconds[index - 1]?.at ?? second.at))));
+    const byAge = new Map(seconds.map(({ at }, index) => [at - now, values[index]]));
+    return ago.map((age) => byAge.get(age));
+  };
   return [ago, ...lines.map(column)];
 }

@@ -12,6 +12,8 @@ export interface DemoOptions {
   readonly busyMs: number | undefined;
   /** Of the live page; 0 picks a free one. */
   readonly port: number;
+  /** Address that the live page listens at. */
+  readonly host: string;
 }
 
 export type ParsedArguments =
@@ -31,7 +33,9 @@ and with collapsing, prints both side by side, then serves a live page until Ctr
   --keys <n>      blocks of seats that they ask for, 1 to ${MATCHES * BLOCKS_PER_MATCH} (default 1)
   --busy-ms <n>   time that each seat query takes, 0 to 10000; stands for a busy database
                   (default: 1.25 times what this machine needs to deliver the burst, at least 150)
-  --port <n>      port of the live page on 127.0.0.1 (default: a free one)
+  --port <n>      port of the live page (default: a free one)
+  --host <addr>   address that it listens at (default 127.0.0.1); 0.0.0.0 is for a container whose
+                  port is published on this machine only. It answers under no name but localhost
   --help          print this
 
 REDIS_URL and DATABASE_URL use servers that run already; without them the demo starts its own.`;
@@ -49,6 +53,7 @@ export function parseArguments(argv: readonly string[]): ParsedArguments {
       requests,
       keys: wholeNumber('keys', values.keys, 1, MATCHES * BLOCKS_PER_MATCH),
       busyMs: values['busy-ms'] === undefined ? undefined : wholeNumber('busy-ms', values['busy-ms'], 0, 10_000),
+      host: values.host,
       port: wholeNumber('port', values.port, 0, 65_535),
     };
     if (options.keys > requests) throw new Error(`--keys ${options.keys}: expected at most as many as --requests, which is ${requests}`);
@@ -66,6 +71,7 @@ const OPTIONS = {
   keys: { type: 'string', default: '1' },
   'busy-ms': { type: 'string' },
   port: { type: 'string', default: '0' },
+  host: { type: 'string', default: '127.0.0.1' },
   help: { type: 'boolean', default: false },
 } as const;
 

@@ -12,8 +12,8 @@ export interface ControlServer {
   close(): Promise<void>;
 }
 
-/** Starts it on the loopback interface; port 0 picks a free one. */
-export async function startControlServer({ live, port }: { live: Live; port: number }): Promise<ControlServer> {
+/** Starts it; port 0 picks a free one. */
+export async function startControlServer({ live, host, port }: { live: Live; host: string; port: number }): Promise<ControlServer> {
   const assets = readAssets();
   const server = createServer((request, response) => {
     for (const [name, value] of Object.entries(HEADERS)) response.setHeader(name, value);
@@ -24,7 +24,7 @@ export async function startControlServer({ live, port }: { live: Live; port: num
     if (asset !== undefined) return void response.writeHead(200, { 'content-type': asset.type }).end(asset.body);
     answer(live, `${request.method} ${pathname}`, searchParams, response);
   });
-  server.listen({ host: '127.0.0.1', port });
+  server.listen({ host, port });
   await once(server, 'listening');
   const address = server.address();
   if (typeof address !== 'object' || address === null) throw new Error('expected a port from the system, got none');

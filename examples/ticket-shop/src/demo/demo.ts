@@ -44,7 +44,7 @@ export async function runDemo(context: DemoContext): Promise<Shown> {
 async function serve({ options, teardown }: DemoContext, scene: Scene) {
   const live = await createLive(scene);
   teardown.defer('the live page', () => live.end());
-  const server = await startControlServer({ live, port: options.port });
+  const server = await startControlServer({ live, host: options.host, port: options.port });
   teardown.defer('the control server', () => server.close());
   return { pageUrl: server.url, shopUrl: `http://127.0.0.1:${scene.stage.proxyPort}/` };
 }

@@ -163,7 +163,7 @@ function isAlive(pid: number): boolean {
 async function startDemo(): Promise<{ demo: ChildProcess; url: string }> {
   if (!existsSync(main)) throw new Error('the demo is not built: run `npx tsc -b` first');
   const env = { ...process.env, DATABASE_URL: '', REDIS_URL: '' };
-  const demo = spawn(process.execPath, [main, '--requests', String(REQUESTS), '--busy-ms', '600'], {
+  const demo = spawn(process.execPath, [main, '--requests', String(REQUESTS), '--busy-ms', '1000'], {
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
