@@ -26,6 +26,8 @@ beforeAll(async () => {
   // As if a user had installed what the page says.
   await mkdir(join(folder, 'node_modules', '@oneflight'), { recursive: true });
   await symlink(core, join(folder, 'node_modules', '@oneflight', 'core'));
+  const middleware = fileURLToPath(fileOf('packages/express-middleware'));
+  await symlink(middleware, join(folder, 'node_modules', '@oneflight', 'express-middleware'));
   for (const name of ['prom-client', '@opentelemetry']) await symlink(join(core, 'node_modules', name), join(folder, 'node_modules', name));
 });
 
@@ -42,8 +44,8 @@ describe('a program in docs/metrics.md', () => {
     },
   );
 
-  it('is there for metrics, cluster, exemplars, tracing and events', () => {
-    expect(programs).toHaveLength(5);
+  it('is there for metrics, those of the middleware, cluster, exemplars, tracing and events', () => {
+    expect(programs).toHaveLength(6);
   });
 });
 
