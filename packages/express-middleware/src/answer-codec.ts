@@ -139,9 +139,14 @@ function isValue(value: string): boolean {
 
 function isTerms(terms: unknown): terms is Terms {
   if (typeof terms !== 'object' || terms === null) return false;
-  const { ttlMs, staleWhileRevalidateMs, staleIfErrorMs, revalidateMs, isStrict }: Readonly<Record<string, unknown>> = { ...terms };
-  return [ttlMs, staleWhileRevalidateMs, staleIfErrorMs, revalidateMs].every(isDuration) && typeof isStrict === 'boolean';
+  const { ttlMs, staleWhileRevalidateMs, staleIfErrorMs, revalidateMs, ...flags }: Readonly<Record<string, unknown>> = { ...terms };
+  return (
+    [ttlMs, staleWhileRevalidateMs, staleIfErrorMs, revalidateMs].every(isDuration) &&
+    FLAGS.every((flag) => typeof flags[flag] === 'boolean')
+  );
 }
+
+const FLAGS = ['isStrict', 'wasAuthorized'];
 
 function isDuration(value: unknown): value is number {
   return typeof value === 'number' && value >= 0 && value <= TERM_MS_MAX;

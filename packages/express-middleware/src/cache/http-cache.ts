@@ -129,6 +129,7 @@ export class HttpCache {
         if (how === 'validated') this.#tally.revalidated++;
         else this.#tally.stale++;
         if (how === 'failed') keeping.isStale(ageNow());
+        else keeping.renews(value);
       },
     };
     return revalidation;

@@ -15,10 +15,13 @@ export class Keeping {
   #assessment: (Assessment & { readonly at: number }) | undefined;
   /** The answer is one from the store: its handler failed. */
   #staleAgeMs: number | undefined;
+  /** The answer's body was made for a request with `Authorization`: this one, or an earlier one. */
+  #isAuthorized: boolean;
 
   constructor(policy: Policy, request: Request, now: () => number = Date.now) {
     this.#policy = policy;
     this.#request = request;
+    this.#isAuthorized = isAuthorized(request);
     this.#now = now;
   }
 
@@ -33,6 +36,11 @@ export class Keeping {
   /** What was sent was no head after all. */
   forgetHead(): void {
     this.#assessment = undefined;
+  }
+
+  /** The answer is a stored one, found to hold still. */
+  renews({ terms }: Answer): void {
+    if (terms?.wasAuthorized === true) this.#isAuthorized = true;
   }
 
   /** A stored answer is given instead of the handler's error. */
@@ -59,14 +67,14 @@ export class Keeping {
     const headers = withoutAge(answer.headers);
     const isDated = headers.some(([name]) => name === 'date');
     const dated: readonly AnswerHeader[] = isDated ? headers : [...headers, ['date', new Date(headAt).toUTCString()]];
-    return { ...answer, headers: dated, ageMs: ageMs + Math.max(0, at - headAt), terms };
+    return { ...answer, headers: dated, ageMs: ageMs + Math.max(0, at - headAt), terms: { ...terms, wasAuthorized: this.#isAuthorized } };
   }
 
   /** RFC 9111 section 3; that others may have it at all was decided before. */
   #mayKeep({ headers }: Head): boolean {
     if (this.#request.method !== 'GET') return false;
     const { control } = controlOf(headers);
-    return !isAuthorized(this.#request) || FOR_LATER.some((name) => control.has(name));
+    return !this.#isAuthorized || FOR_LATER.some((name) => control.has(name));
   }
 }
 

@@ -11,11 +11,13 @@ export interface Terms {
   readonly revalidateMs: number;
   /** Once stale it must not be used, not even for a request that would take it. */
   readonly isStrict: boolean;
+  /** Its body was made for a request with `Authorization`: an answer that renews it has to allow its use as well. */
+  readonly wasAuthorized: boolean;
 }
 
 /** What the answer of a handler allows, and how old it is already. */
 export interface Assessment {
-  readonly terms: Terms;
+  readonly terms: Omit<Terms, 'wasAuthorized'>;
   readonly ageMs: number;
 }
 

@@ -99,6 +99,16 @@ interface Run {
   handled: number;
 }
 
+/**
+ * A stored answer and the 304 that renewed it. Who asked whether it holds was told that it does for a request like this one;
+ * the credentials are those of both.
+ */
+function renewed(stored: Made, by: Made): Made {
+  const { Authorization } = { ...by.requestFields, ...stored.requestFields };
+  const requestFields = { ...by.requestFields, ...(Authorization !== undefined && { Authorization }) };
+  return { ...by, fields: { ...stored.fields, ...by.fields }, requestFields };
+}
+
 /** A shop whose handlers do as the step says, which plays one sequence after the other. */
 async function startPlayer(identity: 'key' | 'ignore') {
   const clock = movingClock();
@@ -125,8 +135,7 @@ async function startPlayer(identity: 'key' | 'ignore') {
     const uses: string[] = [];
     const broken: string[] = [];
     for (const step of steps) {
-      clock.advance(step.afterS * 1_000);
-      run.now += step.afterS;
+      run.now += clock.advance(step.afterS * 1_000) / 1_000;
       run.step = step;
       const before = run.made.length;
       const got = await shop.ask(step.replica, { path, headers: { ...step.request } });
@@ -138,15 +147,14 @@ async function startPlayer(identity: 'key' | 'ignore') {
       const latest = run.made.at(-1);
       if (stored === undefined || latest === undefined) throw new Error(`a body that nobody made: ${got.body}`);
       if (told.includes('fwd-status=304')) {
-        renewals.set(index, latest);
+        renewals.set(index, renewed(renewals.get(index) ?? stored, latest));
         uses.push('validated');
         continue;
       }
       const isError = told.includes('fwd-status=5');
       uses.push(isError ? 'for an error' : told.includes('ttl=-') ? 'stale' : 'fresh');
-      const { at, date, fields, hasCookie } = renewals.get(index) ?? stored;
-      const use = { ...stored, at, date, fields: { ...stored.fields, ...fields } };
-      const why = hasCookie ? 'a cookie' : forbiddenBy(use, { requestFields: step.request, at: run.now, isError });
+      const use = renewals.get(index) ?? stored;
+      const why = use.hasCookie ? 'a cookie' : forbiddenBy(use, { requestFields: step.request, at: run.now, isError });
       if (why !== undefined) broken.push(`${why}: ${JSON.stringify({ use, request: step.request, at: run.now, told })}`);
     }
     return { uses, broken };

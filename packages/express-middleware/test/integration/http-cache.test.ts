@@ -407,6 +407,17 @@ describe('the identity', () => {
   });
 });
 
+it('made for a request with Authorization and renewed by a 304 that does not allow its use any more is not used', async () => {
+  const { get, calls } = await startCache({}, { identity: 'ignore' }, (request, response) => {
+    if (request.get('if-none-match') === undefined) response.set({ 'Cache-Control': 'public, max-age=60', ETag: '"1"' }).end('for one');
+    else response.status(304).set('Cache-Control', 'max-age=60').end();
+  });
+  await get({ headers: { authorization: 'Bearer secret' } });
+  await get(control('no-cache'));
+  await expect.poll(async () => (await get(control('only-if-cached'))).status, { interval: 5 }).toBe(504);
+  expect(calls).toHaveLength(2);
+});
+
 describe('a HEAD', () => {
   it('is answered from the stored GET', async () => {
     const { get, clock, calls } = await startCache({ 'Cache-Control': 'max-age=60', ETag: '"1"' });

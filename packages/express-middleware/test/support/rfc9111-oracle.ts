@@ -74,8 +74,8 @@ function ageForbids(stored: Stored, use: Use, effective: Directives, isTargeted:
   return '4.2.4: stale';
 }
 
-/** The test's clock and the process's own do not tick together. */
-const SLACK = 2;
+/** Dates have whole seconds. */
+const SLACK = 1;
 
 /** Section 4.2.1. */
 function lifetimeOf({ fields, date }: Stored, effective: Directives, isTargeted: boolean): number {
