@@ -7,11 +7,14 @@ import type { LoadContext } from './options.js';
 /**
  * Loads several keys at once: those that this replica leads. A key that is missing in the map it returns is missing in
  * every caller's result. Keys may be settled one by one before that; what the map has for them is then ignored.
+ *
+ * In place of a map it may give the keys one by one, as an async generator does: each is settled when it is yielded, and
+ * those that never are, are missing.
  */
-export type BatchLoader<K extends KeyPart, T> = (
-  keys: readonly K[],
-  context: BatchContext<K, T>,
-) => ReadonlyMap<K, T> | PromiseLike<ReadonlyMap<K, T>>;
+export type BatchLoader<K extends KeyPart, T> = (keys: readonly K[], context: BatchContext<K, T>) => Batch<K, T> | PromiseLike<Batch<K, T>>;
+
+/** What a batch loader has for its keys: all of it, or one key after the other. */
+export type Batch<K extends KeyPart, T> = ReadonlyMap<K, T> | AsyncIterable<readonly [key: K, value: T]>;
 
 /**
  * What a batch loader is told about its run. `key` is all its keys, `flightId` the first key's, `signal` aborts when nobody
@@ -46,13 +49,30 @@ export async function loadBatch<K extends KeyPart, T>(
   const byKey = new Map(items.map((item) => [item.key, item]));
   const flights = new Map<CanonicalKey, FlightId>(items.map((item) => [item.canonical, item.context.flightId]));
   try {
-    const values = await insideBatch({ collapser, flights }, () => load([...byKey.keys()], contextOf(first, byKey)));
+    const context = contextOf(first, byKey);
+    const values = await insideBatch({ collapser, flights }, async () => {
+      const batch = await load([...byKey.keys()], context);
+      return isAsyncIterable(batch) ? settleEach(batch, context) : batch;
+    });
     if (typeof values?.get !== 'function')
       throw misuse('ERR_ONEFLIGHT_LOADER', 'a batch loader that returns a Map from key to value', describe(values));
     for (const { key, resolve } of items) resolve(values.get(key));
   } catch (error) {
     for (const { reject } of items) reject(error);
   }
+}
+
+function isAsyncIterable<K extends KeyPart, T>(batch: Batch<K, T>): batch is AsyncIterable<readonly [K, T]> {
+  return typeof Reflect.get(Object(batch), Symbol.asyncIterator) === 'function';
+}
+
+/** Settles keys as they come. Returns what is left for the end: nothing. */
+async function settleEach<K extends KeyPart, T>(
+  batch: AsyncIterable<readonly [K, T]>,
+  context: BatchContext<K, T>,
+): Promise<ReadonlyMap<K, T>> {
+  for await (const [key, value] of batch) context.settle(key, value);
+  return new Map();
 }
 
 function contextOf<K extends KeyPart, T>(first: BatchItem<K, T>, items: ReadonlyMap<K, BatchItem<K, T>>): BatchContext<K, T> {

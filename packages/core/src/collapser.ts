@@ -41,7 +41,7 @@ import type { CollapserStats } from './stats.js';
 import { checkTag, hashTag } from './tags.js';
 import { warm, type WarmEntry, type WarmOptions, type WarmReport } from './warm.js';
 import { WATCH_CHECKS, Watchers, type WatchOptions } from './watch.js';
-import type { FlightResult, OnElection, Waiter } from './waiters.js';
+import type { FlightResult, OneOfMany, Waiter } from './waiters.js';
 
 /** After messages were lost and arrive again, followers look for their outcomes spread over this time. */
 const RECHECK_SPREAD_MS = 50;
@@ -82,7 +82,8 @@ export interface Collapser extends AsyncDisposable {
    * An effect that fails rejects for its caller and the next caller tries; one whose process dies is run again by
    * another replica: at least once, and usually once. Without the coordinator, once per process.
    *
-   * @throws What the effect throws; TypeError for misuse, also where `ttlMs` is missing. All by rejection.
+   * @throws What the effect throws; TypeError for misuse, also where `ttlMs` is missing, and inside a batch loader of
+   * `runMany`, where nothing is collapsed. All by rejection.
    */
   once(key: Key, effect: (context: LoadContext) => unknown, options: OnceOptions): Promise<'ran' | 'skipped'>;
   /**
@@ -222,11 +223,12 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     this.#refuseWhenClosed();
     const host: ManyHost = {
       clock: this.clock,
+      random: this.random,
       collapser: this,
       gatherMs: this.link?.timings.commandTimeoutMs ?? 0,
       codec: this.#defaults.codec,
-      flight: <V>(key: Key, loader: Loader<V>, each: RunOptions, onElection: OnElection) =>
-        new Promise<FlightResult<V>>((resolve, reject) => this.#call(key, loader, each, true, resolve, reject, { onElection })),
+      flight: <V>(key: Key, loader: Loader<V>, each: RunOptions, ofMany: OneOfMany) =>
+        new Promise<FlightResult<V>>((resolve, reject) => this.#call(key, loader, each, true, resolve, reject, { ofMany })),
     };
     return runMany(host, keys, load, options);
   }
@@ -340,7 +342,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     tellsHow: boolean,
     resolve: Waiter['resolve'],
     reject: Waiter['reject'],
-    { onElection, isWatched }: { readonly onElection?: OnElection; readonly isWatched?: true } = NO_EXTRAS,
+    { ofMany, isWatched }: { readonly ofMany?: OneOfMany; readonly isWatched?: true } = NO_EXTRAS,
   ): void {
     try {
       const call = callOptions(options, this.#defaults, isWatched);
@@ -352,7 +354,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
       this.report.called();
       const joinedAt = this.clock.now();
       const place = { line: undefined, ahead: undefined, behind: undefined, unlisten: undefined };
-      this.#board(canonical, { key, loader, options: call, joinedAt, tellsHow, resolve, reject, onElection, ...place });
+      this.#board(canonical, { key, loader, options: call, joinedAt, tellsHow, resolve, reject, ofMany, ...place });
     } catch (error) {
       reject(error);
     }

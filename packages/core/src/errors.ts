@@ -100,7 +100,12 @@ export class RemoteLoadError extends OneflightError {
 }
 
 /** Codes of the `TypeError`s that misuse throws. */
-export type MisuseCode = 'ERR_ONEFLIGHT_KEY' | 'ERR_ONEFLIGHT_OPTION' | 'ERR_ONEFLIGHT_LOADER' | 'ERR_ONEFLIGHT_METRICS';
+export type MisuseCode =
+  | 'ERR_ONEFLIGHT_BATCH'
+  | 'ERR_ONEFLIGHT_KEY'
+  | 'ERR_ONEFLIGHT_OPTION'
+  | 'ERR_ONEFLIGHT_LOADER'
+  | 'ERR_ONEFLIGHT_METRICS';
 
 /** Builds the error for misuse: the contract, then what came. */
 export function misuse(code: MisuseCode, expected: string, got: string): TypeError & { code: MisuseCode } {

@@ -47,7 +47,7 @@ export { createCollapser } from './collapser.js';
 export type { Key, KeyPart } from './key.js';
 export type { CollapserOptions, Lifetimes, Limits, LoadContext, Loader, PeekOptions, RunOptions, StoredValue } from './options.js';
 export type { CollapserStats, Totals } from './stats.js';
-export type { BatchContext, BatchLoader } from './batch.js';
+export type { BatchContext, Batch, BatchLoader } from './batch.js';
 export type { RunManyOptions } from './run-many.js';
 export type { WarmEntry, WarmOptions, WarmProgress, WarmReport } from './warm.js';
 export type { WatchOptions } from './watch.js';

@@ -1,3 +1,4 @@
+import { isInsideBatch } from './batch-scope.js';
 import { checkOptions, milliseconds } from './check-options.js';
 import type { Clock } from './clock.js';
 import { misuse, describe } from './errors.js';
@@ -41,6 +42,8 @@ export class Once {
         'options.ttlMs to be a number of milliseconds: how long the effect is not repeated',
         'undefined',
       );
+    // A batch must wait for nobody, so the effect could not be collapsed: each batch would repeat it.
+    if (isInsideBatch()) throw misuse('ERR_ONEFLIGHT_BATCH', 'once to be called after runMany', 'a call inside its batch loader');
     if (this.#ranHere.value(canonical) !== undefined) return 'skipped';
     const { source } = await this.#fly(['oneflight:once', canonical], loaderOf(key, effect), {
       ttlMs: options.ttlMs,

@@ -7,8 +7,9 @@ import type { Codec } from './codec.js';
 import { describe, misuse } from './errors.js';
 import { canonicalKey, type CanonicalKey, type Key, type KeyPart } from './key.js';
 import { RUN_CHECKS, type Loader, type RunOptions } from './options.js';
+import { Rechecks } from './rechecks.js';
 import type { Tags } from './tags.js';
-import type { FlightResult, OnElection } from './waiters.js';
+import type { FlightResult, OneOfMany, OnElection } from './waiters.js';
 
 /** Options of `runMany`: those of each key's call, and what a key stands for. */
 export interface RunManyOptions<K extends KeyPart = KeyPart, T = unknown> extends RunOptions<T> {
@@ -30,13 +31,14 @@ const RUN_MANY_CHECKS: Readonly<Record<string, OptionCheck>> = {
 /** What many calls at once need from their collapser. */
 export interface ManyHost {
   readonly clock: Clock;
+  random(): number;
   /** Calls inside the batch loader are told by it. */
   readonly collapser: object;
   /** A batch waits this long for the replies to the claims of its other keys, from its first key on. */
   readonly gatherMs: number;
   /** What values travel by unless the options have one; undefined: the coordinator's, which knows `undefined`. */
   readonly codec: Codec | undefined;
-  flight<T>(key: Key, loader: Loader<T>, options: RunOptions, onElection: OnElection): Promise<FlightResult<T>>;
+  flight<T>(key: Key, loader: Loader<T>, options: RunOptions, ofMany: OneOfMany): Promise<FlightResult<T>>;
 }
 
 /** Runs all keys; those that this replica leads are loaded together. The result has the order of `keys`. */
@@ -59,11 +61,15 @@ export async function runMany<K extends KeyPart, T>(
     ...(typeof rest.tags === 'function' && { tags: tagsUnlessMissing(rest.tags) }),
   };
   const gathering = new Gathering(host, load, targets.keys());
+  const rechecks = new Rechecks(host.clock, host.random());
   const found = new Map<K, T | undefined>(Array.from(targets.keys(), (key) => [key, undefined]));
   const calls = Array.from(targets, async ([key, target], place) => {
     const loader = gathering.loaderOf(key, target.canonical, place);
     try {
-      const { value, source } = await host.flight<T | undefined>(target.key, loader, callOptions, gathering.listenerOf(key));
+      const { value, source } = await host.flight<T | undefined>(target.key, loader, callOptions, {
+        onElection: gathering.listenerOf(key),
+        rechecks,
+      });
       found.set(key, value);
       gathering.answered(key, source === 'stale');
     } catch (error) {

@@ -5,6 +5,7 @@ import { WaitTimeoutError } from './errors.js';
 import { isolated } from './isolate.js';
 import type { Key } from './key.js';
 import type { CallOptions, Loader } from './options.js';
+import type { Rechecks } from './rechecks.js';
 
 /** How a call was answered. */
 export type Source = 'leader' | 'local' | 'remote' | 'linger' | 'cache' | 'stale' | 'degraded' | 'bypass';
@@ -30,6 +31,13 @@ export interface FlightResult<T> {
  */
 export type OnElection = (state: 'asking' | 'following') => void;
 
+/** A caller that is one key of a call of many. */
+export interface OneOfMany {
+  readonly onElection: OnElection;
+  /** When it looks again for what another replica loads: when the other keys of its call do. */
+  readonly rechecks: Rechecks;
+}
+
 /** One caller waiting for a flight. */
 export interface Waiter {
   readonly key: Key;
@@ -41,7 +49,7 @@ export interface Waiter {
   /** Settle the caller's promise. */
   resolve(answer: unknown): void;
   reject(error: unknown): void;
-  readonly onElection: OnElection | undefined;
+  readonly ofMany: OneOfMany | undefined;
   /** Where it waits, and between whom: `Waiters` alone writes what follows. */
   line: Waiters | undefined;
   ahead: Waiter | undefined;
@@ -104,7 +112,7 @@ export class Waiters {
     this.#last = waiter;
     this.#size += 1;
     if (signal !== undefined) waiter.unlisten = onAbort(signal, () => this.#giveUp(waiter, 'aborted', signal.reason));
-    if (this.#size > 1) waiter.onElection?.('following');
+    if (this.#size > 1) waiter.ofMany?.onElection('following');
     this.#ringAt(deadline(waiter));
   }
 

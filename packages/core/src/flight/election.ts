@@ -1,11 +1,11 @@
 import type { Kept } from '../caching.js';
 import { asCoordinatorError, silent, type Claimant } from '../claimant.js';
-import type { Timer } from '../clock.js';
+import type { Clock, Timer } from '../clock.js';
 import type { CacheRead, Claim, Outcome } from '../coordinator.js';
 import type { CoordinatorError } from '../errors.js';
 import type { FlightHost } from '../flight-host.js';
 import { Mailbox } from '../mailbox.js';
-import type { Waiters } from '../waiters.js';
+import type { OneOfMany, Waiters } from '../waiters.js';
 import { Lease } from './lease.js';
 import type { Outcomes } from './outcomes.js';
 import type { Stale } from './stored.js';
@@ -207,9 +207,9 @@ export class Election {
     if (this.#mark === undefined) this.#host.report.elected(this.#claimant.id, 'lost', claim.flightId);
     this.#mark = Math.min(this.#mark ?? claim.min, claim.min);
     if (claim.floor >= this.#mark) this.#candidate.leave();
-    const jitterMs = (this.#host.random() * recheckMs) / 5;
     const backoffMs = recheckMs * Math.min(2 ** this.#rechecks++, RECHECK_BACKOFF_MAX);
-    this.#after(Math.min(claim.leaseLeftMs, backoffMs) + jitterMs, () => this.#mailbox.post({ why: 'recheck' }));
+    const delayMs = Math.min(claim.leaseLeftMs, backoffMs) + (this.#jitter() * recheckMs) / 5;
+    this.#after(delayMs, () => this.#mailbox.post({ why: 'recheck' }), this.#ofMany?.rechecks);
     this.#host.presence?.watch(this, claim.flightId);
     this.#candidate.onFollowing();
     if (this.#wokenEarly) this.#ask(false);
@@ -255,10 +255,10 @@ export class Election {
     });
   }
 
-  /** Counts as asking from now on, so that a batch waits for all keys that it may get, each at a moment of its own. */
+  /** Counts as asking from now on, so that a batch waits for all keys that it may get; calls at moments of their own. */
   #claimSoon(why: 'recheck' | 'vacated', withinMs: number): void {
     this.#tellFirst('asking');
-    this.#after(this.#host.random() * withinMs, () => this.#mailbox.post({ why }));
+    this.#after(this.#jitter() * withinMs, () => this.#mailbox.post({ why }));
   }
 
   #claim(takeover: boolean): void {
@@ -293,13 +293,23 @@ export class Election {
   }
 
   #tellFirst(state: 'asking' | 'following'): void {
-    this.#candidate.waiters.first()?.onElection?.(state);
+    this.#ofMany?.onElection(state);
+  }
+
+  /** Undefined where the caller whose loader would run is not one of many keys. */
+  get #ofMany(): OneOfMany | undefined {
+    return this.#candidate.waiters.first()?.ofMany;
+  }
+
+  /** From 0 to 1; the keys of one call have it in common. */
+  #jitter(): number {
+    return this.#ofMany?.rechecks.jitter ?? this.#host.random();
   }
 
   /** One timer: what it rings for is replaced, never added. */
-  #after(delayMs: number, callback: () => void): void {
+  #after(delayMs: number, callback: () => void, timers: Pick<Clock, 'setTimer'> = this.#host.clock): void {
     this.#timer?.cancel();
-    this.#timer = this.#host.clock.setTimer(callback, delayMs);
+    this.#timer = timers.setTimer(callback, delayMs);
   }
 
   #afterSilence(silenceMs: number, callback: () => void): void {

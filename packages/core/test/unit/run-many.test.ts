@@ -286,6 +286,22 @@ describe('calls inside a batch loader', () => {
     held.runs.forEach((run) => run.end('v'));
   });
 
+  it('are refused where they are once: the effect would happen each time', async () => {
+    const collapser = createCollapser();
+    const effects: unknown[] = [];
+    const load = async (): Promise<Map<number, string>> => {
+      await collapser.once('alert', () => void effects.push(1), { ttlMs: 1_000 });
+      return new Map();
+    };
+    await expect(collapser.runMany([1], load, seat)).rejects.toMatchObject({
+      name: 'TypeError',
+      code: 'ERR_ONEFLIGHT_BATCH',
+      message: 'expected once to be called after runMany, got a call inside its batch loader',
+    });
+    expect(effects).toEqual([]);
+    expect(await collapser.once('alert', () => void effects.push(1), { ttlMs: 1_000 })).toBe('ran');
+  });
+
   it('get ReentrantFlightError for a key of the batch, which would wait for itself', async () => {
     const collapser = createCollapser();
     const errors: unknown[] = [];
@@ -452,6 +468,48 @@ describe('runMany over replicas', () => {
     expect((await waits).size).toBe(5);
   });
 
+  it('answers other replicas key by key when the loader is a generator, and misses what it never yields', async () => {
+    const { r0, r1, settleDown } = start(2);
+    const steps: (() => void)[] = [];
+    const step = (): Promise<void> => new Promise((resolve) => void steps.push(resolve));
+    const leading = r0.runMany(
+      [1, 2, 3],
+      async function* () {
+        await step();
+        yield [1, 'early'];
+        await step();
+        yield [2, 'late'];
+      },
+      seat,
+    );
+    await settleDown();
+    const calls = [1, 2, 3].map((id) => r1.run(['seat', id], () => 'never'));
+    await settleDown();
+    steps[0]?.();
+    await settleDown();
+    expect(await fates(calls)).toEqual(['value early', 'pending', 'pending']);
+    steps[1]?.();
+    await settleDown();
+    expect(await fates(calls)).toEqual(['value early', 'value late', 'value undefined']);
+    expect([...(await leading)]).toEqual([
+      [1, 'early'],
+      [2, 'late'],
+    ]);
+  });
+
+  it('fails what a generator has not yielded when it throws or yields a key that is not of the batch', async () => {
+    const collapser = createCollapser();
+    for (const last of [() => [9, 'whose?'] as const, () => Promise.reject(new Error('cursor lost'))]) {
+      const failed: unknown[] = [];
+      const load = async function* () {
+        yield [1, 'a'] as const;
+        yield await last();
+      };
+      const seats = await collapser.runMany([1, 2], load, { ...seat, onKeyError: (id) => void failed.push(id) });
+      expect([[...seats], failed]).toEqual([[[1, 'a']], [2]]);
+    }
+  });
+
   it('answers other replicas key by key when the loader settles them one by one', async () => {
     const { r0, r1, settleDown } = start(2);
     const { runs, load } = manualTable();
@@ -525,6 +583,31 @@ describe('runMany over replicas', () => {
     await settleDown();
     const expected = range(0, 20).map((id) => [id, id === 0 ? 'before it died' : nameOf(id)]);
     for (const end of await ends) expect(end.status === 'fulfilled' && [...(end.value ?? [])]).toEqual(expected);
+  });
+
+  it('takes over all keys by one batch also where only the end of their leases shows that the leader is gone', async () => {
+    let drawn = 0;
+    const { r0, r1, network, settleDown, clock } = start(2, {}, { random: () => (drawn++ % 7) / 7 });
+    const { runs, load } = manualTable();
+    void r0.runMany(range(0, 20), load, seat).catch(() => undefined);
+    await settleDown();
+    const waits = r1.runMany(range(0, 20), load, seat);
+    await settleDown();
+    // The leader's last renewals arrive milliseconds apart, so its leases end so. It stays connected.
+    const isEven = (id: unknown): boolean => Number(String(id).split('#')[1]) % 2 === 0;
+    const renewal = legs(0, 'request', 'renew');
+    const some = network.hold((leg) => renewal(leg) && 'id' in leg && isEven(leg.id));
+    const others = network.hold(renewal);
+    await clock.advance(1_003);
+    some();
+    await clock.advance(5);
+    others();
+    network.lose(legs(0, 'request'));
+    await clock.advance(8_000);
+    expect(runs.map(({ ids }) => ids)).toEqual([range(0, 20), range(0, 20)]);
+    runs[1]?.end();
+    await settleDown();
+    expect((await waits).size).toBe(20);
   });
 
   it('loads everything by one call on each replica while the coordinator is away, or rejects if asked to', async () => {

@@ -61,6 +61,10 @@ export class ReplicaProcess {
     return this.#ask('sweep', request);
   }
 
+  many(request: ManyRequest): Promise<ManyReport> {
+    return this.#ask('many', request);
+  }
+
   closedLoop(request: {
     readonly key: string;
     readonly users: number;
@@ -164,6 +168,26 @@ export interface BurstRequest {
   readonly fails?: string;
   readonly value?: unknown;
   readonly runOptions?: object;
+}
+
+/** One call of `runMany`; its keys are `[name, id]`. */
+export interface ManyRequest {
+  readonly name: string;
+  readonly ids: readonly number[];
+  readonly loadMs?: number;
+  /** Batches go on until `count` processes wait: all their claims were answered. */
+  readonly barrier?: { readonly key: string; readonly count: number };
+  /** Ids that fail, each alone. */
+  readonly fails?: readonly number[];
+  /** The batch loader is a generator. */
+  readonly yields?: boolean;
+  readonly runOptions?: object;
+}
+
+export interface ManyReport {
+  readonly values: readonly { readonly id: number; readonly number: number; readonly pid: number }[];
+  readonly failures: readonly (readonly [id: number, message: string])[];
+  readonly batches: readonly (readonly number[])[];
 }
 
 /** Starts replicas; `stop` kills whatever is still alive. */

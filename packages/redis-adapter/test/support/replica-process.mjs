@@ -53,14 +53,35 @@ function loader({ key, loadMs, barrier, arrive, fails, value }) {
   };
 }
 
-/** Counts this process at the barrier, once: when its claim was answered, or when it loads without one. */
-function comingTo(barrier) {
+/** Counts this process at the barrier, once: when its claims were answered, or when it loads without them. */
+function comingTo(barrier, claims = 1) {
   let isThere = barrier === undefined;
+  let answered = 0;
   const arrive = () => {
     if (!isThere) void control.incr(barrier.key);
     isThere = true;
   };
-  return { arrive, stop: collapser.listen(({ type }) => type === 'election' && arrive()) };
+  return { arrive, stop: collapser.listen(({ type }) => type === 'election' && ++answered === claims && arrive()) };
+}
+
+/** A batch load that counts each of its keys, and yields them one by one where it is told to. */
+function batchLoader({ name, loadMs = 0, barrier, arriveDegraded, fails = [], yields = false }, batches) {
+  const load = async (ids, batch) => {
+    batches.push([...ids]);
+    if (batch.of(ids[0]).fencingToken === undefined) arriveDegraded();
+    const counts = control.multi();
+    for (const id of ids) counts.incr(`loads:${name}:${id}`);
+    const numbers = (await counts.exec()).map(([, number]) => number);
+    if (barrier !== undefined) while (Number(await control.get(barrier.key)) < barrier.count) await sleep(2);
+    await sleep(loadMs);
+    const rows = new Map(ids.map((id, index) => [id, { id, number: numbers[index], pid: process.pid }]));
+    for (const id of ids) if (fails.includes(id)) batch.fail(id, new RangeError(`no row ${id}`));
+    return rows;
+  };
+  if (!yields) return load;
+  return async function* (ids, batch) {
+    for (const row of await load(ids, batch)) yield row;
+  };
 }
 
 async function call(request) {
@@ -99,6 +120,16 @@ const commands = {
   async sweep({ at, keys, ...request }) {
     if (at !== undefined) await sleep(Math.max(0, at - now()));
     return Promise.all(keys.map((key) => call({ ...request, key })));
+  },
+  /** One call of many keys. Answers with the values, the failures, and what each batch of this process was called with. */
+  async many({ ids, runOptions, ...request }) {
+    const { arrive, stop } = comingTo(request.barrier, ids.length);
+    const batches = [];
+    const failures = [];
+    const load = batchLoader({ ...request, arriveDegraded: arrive }, batches);
+    const options = { ...runOptions, key: (id) => [request.name, id], onKeyError: (id, { message }) => failures.push([id, message]) };
+    const values = await collapser.runMany(ids, load, options).finally(stop);
+    return { values: [...values.values()], failures, batches };
   },
   /** `users` callers that call again as soon as they are answered. */
   async closedLoop({ users, durationMs, ...request }) {
