@@ -8,7 +8,6 @@ import { Mailbox } from '../mailbox.js';
 import type { OneOfMany, Waiters } from '../waiters.js';
 import { Lease } from './lease.js';
 import type { Outcomes } from './outcomes.js';
-import type { Stale } from './stored.js';
 
 /** A follower's recheck backs off up to this multiple of `recheckMs`. Coordinators keep waiters for at least twice that. */
 const RECHECK_BACKOFF_MAX = 4;
@@ -33,7 +32,7 @@ export interface Candidate {
 /** What an election came to. */
 export type Verdict =
   /** Load. What is stored but no longer fresh may be served meanwhile, or if the load fails. */
-  | { readonly how: 'lead'; readonly lease: Lease; readonly attempt: number; readonly stale: Stale | undefined }
+  | { readonly how: 'lead'; readonly lease: Lease; readonly attempt: number; readonly stale: Kept | undefined }
   /** Another replica loaded. */
   | { readonly how: 'settled'; readonly end: Kept['end']; readonly token: number }
   /** Another replica loaded, but its outcome is of no use here. */
@@ -222,7 +221,7 @@ export class Election {
     const { stale, attempt } = claim;
     const kept = stale && this.#outcomes.decodeStored(stale, this.#candidate.waiters.first());
     const lease = new Lease(this.#host, this.#claimant, this.#outcomes, claim.fencingToken);
-    return { how: 'lead', lease, attempt, stale: stale && kept && { kept, outcome: stale.outcome } };
+    return { how: 'lead', lease, attempt, stale: kept };
   }
 
   #take(outcome: Outcome, token: number): Verdict {

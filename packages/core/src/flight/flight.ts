@@ -233,10 +233,16 @@ export class Flight implements Candidate {
 
   async #take(end: Kept['end'], token: number, election: Election): Promise<undefined> {
     this.leave();
-    if (end.how === 'error') this.#answers.failAll(end.error);
+    if (end.how === 'error') await this.#failAll(end.error);
     else this.#answers.giveAll(end.value, this.waiters.first(), 'remote');
     if (this.#late?.size) await this.#answerLate(this.#late, end, token, election.floor());
     return undefined;
+  }
+
+  /** For those who accept it, a stale value that is stored is better than the error. */
+  async #failAll(error: unknown): Promise<void> {
+    await this.#stored.lookIfError(this.hash);
+    this.#answers.failAll(error);
   }
 
   /** An outcome from after the last invalidation answers those who joined late; for another one they wait in the next flight. */
@@ -307,11 +313,12 @@ export class Flight implements Candidate {
       return undefined;
     }
     if (mayStore && cache !== undefined) this.#host.values.write(this.canonical, end, cache, tags);
-    const better = end.how === 'error' ? this.#stored.answerIfError(leader) : undefined;
-    if (end.how === 'error') this.#answers.failAll(end.error);
-    else this.#answers.giveAll(end.value, leader, turn.source);
+    // A stored error would hide the value that is better than it.
+    const isBetter = end.how === 'error' && this.#stored.answerIfError(leader);
+    if (end.how === 'value') this.#answers.giveAll(end.value, leader, turn.source);
+    else if (turn.lease === undefined) this.#answers.failAll(end.error);
     if (turn.lease === undefined) this.#giveBack(turn);
-    else return this.#settle(turn.lease, leader, end, better, cache, tags);
+    else return this.#settle(turn.lease, leader, end, isBetter ? undefined : cache, tags);
     return undefined;
   }
 
@@ -319,11 +326,11 @@ export class Flight implements Candidate {
     lease: Lease,
     leader: Waiter,
     end: Landed,
-    better: Outcome | undefined,
     cache: CacheWrite | undefined,
     tags: readonly string[],
   ): Promise<undefined> {
-    const floor = better === undefined ? lease.settle(end, leader, cache, tags) : lease.settleAs(better, undefined);
+    const floor = lease.settle(end, leader, cache, tags);
+    if (end.how === 'error') await this.#failAll(end.error);
     if (this.#late?.size) await this.#answerLate(this.#late, end, lease.token, floor);
     return undefined;
   }

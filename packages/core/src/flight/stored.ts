@@ -1,17 +1,11 @@
 import type { Answers } from '../answers.js';
 import { acceptsIfError, limitedBy, onlyToRevalidate, widestCacheRead, type Kept } from '../caching.js';
-import type { CacheRead, Outcome } from '../coordinator.js';
+import type { CacheRead, KeyHash } from '../coordinator.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
 import type { StoredValue } from '../options.js';
-import { storedValue } from '../peek.js';
+import { peekRemotely, storedValue } from '../peek.js';
 import type { Waiter, Waiters } from '../waiters.js';
-
-/** A value that is not fresh any more: here, and in the form in which it is stored, where a coordinator stores it. */
-export interface Stale {
-  readonly kept: Kept;
-  readonly outcome: Outcome | undefined;
-}
 
 /**
  * What is stored of a flight's key, and what for: it answers those who accept its age; it answers, while this flight loads a
@@ -24,7 +18,7 @@ export class Stored {
   /** It was looked at and did not do for everybody: the next claim asks for a load. */
   #wasSeen = false;
   /** A value that is served while a newer one loads, and when its age was told. */
-  #stale: (Stale & { readonly at: number }) | undefined;
+  #stale: { readonly kept: Kept; readonly at: number } | undefined;
   /** Whose loader runs although nobody waits: a refresh of what callers were answered with. */
   #refresher: Waiter | undefined;
 
@@ -56,7 +50,7 @@ export class Stored {
       kept !== undefined && kept.ageMs < (failedLately ? read.staleMs : read.freshMs) ? kept : failedLately ? error : undefined;
     const isBetterThanError = kept !== undefined && kept.ageMs < read.staleIfErrorMs;
     if (answer !== undefined && !(answer === error && isBetterThanError) && this.answer(answer)) return true;
-    this.serveStale(kept && { kept, outcome: undefined });
+    this.serveStale(kept);
     return false;
   }
 
@@ -67,16 +61,16 @@ export class Stored {
     const { refresh } = this.#answers.giveStored(kept, () => this.#host.random());
     if (refresh === undefined) return this.#waiters.size === 0;
     this.#refresher = refresh;
-    this.#stale = { kept, outcome: undefined, at: this.#host.clock.now() };
+    this.#stale = { kept, at: this.#host.clock.now() };
     return false;
   }
 
   /** This flight loads: meanwhile a stale value answers those who accept it, now and when they join. */
-  serveStale(stale: Stale | undefined): void {
-    if (stale === undefined) return;
+  serveStale(kept: Kept | undefined): void {
+    if (kept === undefined) return;
     const first = this.#waiters.first();
-    this.#stale = { ...stale, at: this.#host.clock.now() };
-    this.#answers.giveStored(stale.kept, () => 0);
+    this.#stale = { kept, at: this.#host.clock.now() };
+    this.#answers.giveStored(kept, () => 0);
     if (first !== undefined && !this.#waiters.has(first)) this.#refresher = first;
   }
 
@@ -91,12 +85,26 @@ export class Stored {
     if (stale !== undefined && this.#refresher !== undefined) this.#answers.giveStoredTo(waiter, stale);
   }
 
-  /** The load failed: answers those who rather have the stale value, and returns it where the leader would, too. */
-  answerIfError(leader: Waiter): Outcome | undefined {
+  /** The load failed: answers those who rather have the stale value. Returns whether the leader would. */
+  answerIfError(leader: Waiter): boolean {
     const stale = this.#now();
-    if (stale === undefined) return undefined;
+    if (stale === undefined) return false;
     this.#answers.giveStaleIfError(stale);
-    return acceptsIfError(leader, stale) ? this.#stale?.outcome : undefined;
+    return acceptsIfError(leader, stale);
+  }
+
+  /**
+   * The same where no stale value came with the election: on replicas that follow, and after a takeover. Each answers its
+   * callers by their own options, so what travels is the error.
+   */
+  async lookIfError(key: KeyHash): Promise<void> {
+    const { link } = this.#host;
+    const first = this.#waiters.all().find(({ options }) => options.staleIfErrorMs > 0);
+    if (first === undefined || link === undefined) return;
+    const found = await peekRemotely(this.#host, link, key, first.options.codec);
+    if (found === undefined) return;
+    const { value, ageMs, lifetimes } = found;
+    this.#answers.giveStaleIfError({ end: { how: 'value', value }, ageMs, loadMs: 0, lifetimes });
   }
 
   #now(): Kept | undefined {

@@ -389,6 +389,43 @@ describe('stored outcomes of a cluster', () => {
     await closeAll();
   });
 
+  it('answer instead of an error only those who accept that, each with its age, when another replica loads in vain', async () => {
+    const { replicas, clock, closeAll } = cluster(3);
+    const options = { ttlMs: 100, staleIfErrorMs: 1_000 };
+    await Promise.all([replicas[0]?.run('k', () => 'v1', options), clock.advance(0)]);
+    await clock.advance(500);
+    const load = manualLoader();
+    const calls = replicas.map((replica, index) => replica.flight('k', load, index === 2 ? {} : options));
+    const ends = Promise.allSettled(calls);
+    await clock.advance(0);
+    load.runs[0]?.fail(new Error('away'));
+    await clock.advance(0);
+    expect(load.runs).toHaveLength(1);
+    const told = (await ends).map((end) =>
+      end.status === 'fulfilled' ? `${end.value.source} ${end.value.value} ${end.value.ageMs}` : end.reason.message,
+    );
+    expect(told).toEqual(['stale v1 500', 'stale v1 500', 'away']);
+    await closeAll();
+  });
+
+  it('answer instead of an error also after a takeover', async () => {
+    const { replicas, coordinators, clock, closeAll } = cluster(2);
+    const options = { ttlMs: 100, staleIfErrorMs: 60_000 };
+    await Promise.all([replicas[1]?.run('k', () => 'v1', options), clock.advance(0)]);
+    await clock.advance(500);
+    const load = manualLoader();
+    void replicas[0]?.run('k', load, options).catch(() => undefined);
+    await clock.advance(0);
+    const follows = replicas[1]?.flight('k', load, options);
+    await clock.advance(0);
+    coordinators[0]?.crash();
+    await clock.advance(500);
+    load.runs[1]?.fail(new Error('away'));
+    await clock.advance(0);
+    expect(await follows).toMatchObject({ source: 'stale', value: 'v1' });
+    await closeAll();
+  });
+
   it('survive the crash of the replica that was refreshing them: another one refreshes', async () => {
     const { replicas, coordinators, clock, closeAll } = cluster(2);
     const options = { ttlMs: 100, staleWhileRevalidateMs: 60_000 };

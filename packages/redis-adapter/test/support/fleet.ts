@@ -65,6 +65,50 @@ export class ReplicaProcess {
     return this.#ask('many', request);
   }
 
+  once(request: WithBarrier<{ key: string; calls: number; ttlMs: number }>): Promise<string[]> {
+    return this.#ask('once', request);
+  }
+
+  warm(
+    request: WithBarrier<{ name: string; ids: readonly number[]; runOptions?: object; concurrency?: number }>,
+  ): Promise<{ loaded: number; shared: number; failed: number; progress: number }> {
+    return this.#ask('warm', request);
+  }
+
+  /** Resolves when each of the watchers has its first value. A slow one reads no further by itself. */
+  watchStart(request: WithBarrier<{ key: string; watchers: number; debounceMs: number; slow?: boolean }>): Promise<void> {
+    return this.#ask('watchStart', request);
+  }
+
+  /** The numbers of the loads that each watcher was given. */
+  watched(key: string): Promise<{ values: readonly (readonly number[])[] }> {
+    return this.#ask('watched', { key });
+  }
+
+  watchNext(key: string): Promise<number> {
+    return this.#ask('watchNext', { key });
+  }
+
+  /** Aborts their signals; resolves when their iterations have ended. */
+  watchStop(key: string): Promise<boolean[]> {
+    return this.#ask('watchStop', { key });
+  }
+
+  /** Invalidates so many times at once. */
+  change(key: string, times: number): Promise<void> {
+    return this.#ask('change', { key, times });
+  }
+
+  /** Callers that each change the list they get; how many got it as it was loaded. */
+  shuffles(request: WithBarrier<{ key: string; calls: number; isolate: string }>): Promise<{ whole: number; calls: number }> {
+    return this.#ask('shuffles', request);
+  }
+
+  /** Loads that give an instance of a class, and whether each caller got one. */
+  prices(request: WithBarrier<{ key: string; calls: number; withCodec: boolean }>): Promise<{ isPrice: boolean }[]> {
+    return this.#ask('prices', request);
+  }
+
   closedLoop(request: {
     readonly key: string;
     readonly users: number;
@@ -135,7 +179,12 @@ export class ReplicaProcess {
   }
 }
 
+/** Loads go on until `count` processes have come to the barrier. */
+type WithBarrier<R> = R & { readonly barrier?: { readonly key: string; readonly count: number } };
+
 export interface FleetConfig {
+  /** Without a coordinator. */
+  readonly alone?: boolean;
   /** The Redis (or a proxy to it) that the coordinator uses. */
   readonly url: string;
   /** The Redis at which loads count themselves. @default url */

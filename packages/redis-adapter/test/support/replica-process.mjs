@@ -8,11 +8,11 @@ import { redisCoordinator } from '@oneflight/redis-adapter';
 import { Redis } from 'ioredis';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-const { url, controlUrl = url, options = {}, name = 'fleet', isTraced = false } = JSON.parse(process.argv[2]);
+const { url, controlUrl = url, options = {}, name = 'fleet', isTraced = false, alone = false } = JSON.parse(process.argv[2]);
 const redis = new Redis(url, { lazyConnect: true });
 redis.on('error', () => undefined);
 const control = new Redis(controlUrl);
-const untraced = createCollapser({ name, coordinator: redisCoordinator({ redis, ...options }) });
+const untraced = createCollapser({ name, ...(!alone && { coordinator: redisCoordinator({ redis, ...options }) }) });
 const { collapser, endedSpans } = isTraced ? await traced(untraced) : { collapser: untraced, endedSpans: () => [] };
 
 async function traced(plain) {
@@ -44,7 +44,12 @@ function loader({ key, loadMs, barrier, arrive, fails, value }) {
   return async ({ fencingToken }) => {
     arrive?.();
     const startedAt = now();
-    const [[, running], [, number]] = await control.multi().incr(`running:${key}`).incr(`loads:${key}`).exec();
+    const [[, running], [, number]] = await control
+      .multi()
+      .incr(`running:${key}`)
+      .incr(`loads:${key}`)
+      .set(`loader:${key}`, process.pid)
+      .exec();
     if (barrier !== undefined) while (Number(await control.get(barrier.key)) < barrier.count) await sleep(2);
     await sleep(loadMs);
     await control.decr(`running:${key}`);
@@ -108,6 +113,17 @@ function checkTotals() {
 
 let steady;
 
+/** What only a codec of its own carries: an instance of a class. */
+class Price {
+  constructor(cents) {
+    this.cents = cents;
+  }
+}
+const priceCodec = { encode: ({ cents }) => Buffer.from(String(cents)), decode: (bytes) => new Price(Number(Buffer.from(bytes))) };
+
+/** By key: what its watchers of this process were given, and how they end. */
+const watches = new Map();
+
 const commands = {
   /** `calls` calls of one key at once; the barrier counts a process once its calls are made. */
   async burst({ at, calls, ...request }) {
@@ -130,6 +146,83 @@ const commands = {
     const options = { ...runOptions, key: (id) => [request.name, id], onKeyError: (id, { message }) => failures.push([id, message]) };
     const values = await collapser.runMany(ids, load, options).finally(stop);
     return { values: [...values.values()], failures, batches };
+  },
+  /** Calls of an effect at once; answers with what each was told. */
+  async once({ key, calls, ttlMs, barrier }) {
+    const { arrive, stop } = comingTo(barrier);
+    const effect = loader({ key, loadMs: 0, barrier, arrive });
+    return Promise.all(Array.from({ length: calls }, () => collapser.once(key, effect, { ttlMs }))).finally(stop);
+  },
+  /** Warms `name:id` for each id, and tells how often it was told of progress. */
+  async warm({ name: prefix, ids, runOptions, concurrency = 4, barrier }) {
+    let progress = 0;
+    const entries = ids.map((id) => ({ key: `${prefix}:${id}`, loader: loader({ key: `${prefix}:${id}`, loadMs: 0, barrier }) }));
+    const { loaded, shared, failed } = await collapser.warm(entries, { ...runOptions, concurrency, onProgress: () => progress++ });
+    return { loaded, shared, failed: failed.length, progress };
+  },
+  /** Begins to watch; answers once each watcher has its first value. A slow one reads on when it is told to. */
+  async watchStart({ key, watchers, debounceMs, barrier, slow = false }) {
+    const one = async () => {
+      const leaves = new AbortController();
+      const load = loader({ key, loadMs: 0, barrier });
+      const iterator = collapser.watch(key, load, { debounceMs, signal: leaves.signal })[Symbol.asyncIterator]();
+      const values = [];
+      const next = async () => {
+        const { done, value } = await iterator.next();
+        if (!done) values.push(value.number);
+        return !done;
+      };
+      await next();
+      const readOn = async () => {
+        while (await next());
+      };
+      const reading = slow ? undefined : readOn();
+      return { values, next, leave: () => (leaves.abort(), reading ?? next()) };
+    };
+    watches.set(key, await Promise.all(Array.from({ length: watchers }, one)));
+  },
+  watched: async ({ key }) => ({ values: watches.get(key).map(({ values }) => values) }),
+  /** The number of the load that a slow reader gets next. */
+  async watchNext({ key }) {
+    const [watch] = watches.get(key);
+    await watch.next();
+    return watch.values.at(-1);
+  },
+  /** Aborts their signals; answers when each iteration has ended. */
+  async watchStop({ key }) {
+    await Promise.all(watches.get(key).map(({ leave }) => leave()));
+    return watches.get(key).map(() => true);
+  },
+  /** So many changes at once. */
+  async change({ key, times }) {
+    await Promise.all(Array.from({ length: times }, () => collapser.invalidate(key)));
+  },
+  /** Callers that share a list, and each changes what it got; answers how many of them got it as it was loaded. */
+  async shuffles({ key, calls, isolate, barrier }) {
+    const { arrive, stop } = comingTo(barrier);
+    const count = loader({ key, loadMs: 0, barrier, arrive });
+    const list = async (context) => {
+      await count(context);
+      return [1, 2, 3, 4, 5];
+    };
+    const lists = await Promise.all(Array.from({ length: calls }, () => collapser.run(key, list, { isolate, timeoutMs: 60_000 }))).finally(
+      stop,
+    );
+    const whole = lists.filter((each) => {
+      const seen = each.join();
+      each.reverse().pop();
+      return seen === '1,2,3,4,5';
+    });
+    return { whole: whole.length, calls };
+  },
+  /** Loads that give an instance of a class, with the codec that carries it or without. */
+  async prices({ key, calls, withCodec, barrier }) {
+    const { arrive, stop } = comingTo(barrier);
+    const count = loader({ key, loadMs: 0, barrier, arrive });
+    const price = async (context) => new Price((await count(context)).number);
+    const runOptions = { timeoutMs: 60_000, ...(withCodec && { codec: priceCodec }) };
+    const prices = await Promise.all(Array.from({ length: calls }, () => collapser.run(key, price, runOptions))).finally(stop);
+    return prices.map((each) => ({ isPrice: each instanceof Price }));
   },
   /** `users` callers that call again as soon as they are answered. */
   async closedLoop({ users, durationMs, ...request }) {
