@@ -447,7 +447,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   boardNext(canonical: CanonicalKey, waiter: Waiter): void {
     const next = this.#boarding.nextFlight(canonical);
     if (this.#bypasses(next, canonical, waiter)) return;
-    if (this.#boarding.waitsForLoad(canonical)) waiter.onElection?.('following');
+    if (this.#boarding.waitsForLoad(canonical)) waiter.ofMany?.onElection('following');
     if (next === undefined) this.#boarding.wait(this.#newFlight(canonical, waiter));
     else next.board(waiter);
   }

@@ -39,12 +39,14 @@ describe('a replica of the ticket shop', () => {
 
   it('streams the seat map: a hold on one replica appears on the clients of every other', async () => {
     const leaves = new AbortController();
-    const streams = await Promise.all([first, second].map((replica) => seatEvents(replica, 3, leaves.signal)));
+    const more = await Promise.all([startReplica(), startReplica()]);
+    const streams = await Promise.all([first, second, ...more].map((replica) => seatEvents(replica, 3, leaves.signal)));
     const [seen] = await Promise.all(streams.map((next) => next()));
     const seatId = seen?.rows.flatMap((row) => row.seats).findLast(({ state }) => state === 'free')?.id ?? 0;
     expect((await post(first, `/api/matches/1/blocks/3/seats/${seatId}/hold`)).status).toBe(201);
     for (const next of streams) expect(stateOf(await next(), seatId)).toBe('held');
     leaves.abort();
+    await Promise.all(more.map((replica) => end(replica.process)));
   });
 
   it('gives a seat to one customer only', async () => {

@@ -1,7 +1,7 @@
 import { Answers } from '../answers.js';
 import { cacheWriteOf, type Kept } from '../caching.js';
 import { Claimant } from '../claimant.js';
-import type { CacheRead, CacheWrite, FlightId, KeyHash, Outcome, Renewal } from '../coordinator.js';
+import type { CacheRead, CacheWrite, FlightId, KeyHash, Renewal } from '../coordinator.js';
 import type { CoordinatorError } from '../errors.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
@@ -98,7 +98,7 @@ export class Flight implements Candidate {
     if (waiter.options.freshness === 'confirmed' && this.#election?.hasClaimed === true) {
       this.#late ??= this.#newWaiters();
       this.#late.add(waiter);
-      waiter.onElection?.('following');
+      waiter.ofMany?.onElection('following');
       return;
     }
     this.board(waiter);
@@ -322,13 +322,7 @@ export class Flight implements Candidate {
     return undefined;
   }
 
-  async #settle(
-    lease: Lease,
-    leader: Waiter,
-    end: Landed,
-    cache: CacheWrite | undefined,
-    tags: readonly string[],
-  ): Promise<undefined> {
+  async #settle(lease: Lease, leader: Waiter, end: Landed, cache: CacheWrite | undefined, tags: readonly string[]): Promise<undefined> {
     const floor = lease.settle(end, leader, cache, tags);
     if (end.how === 'error') await this.#failAll(end.error);
     if (this.#late?.size) await this.#answerLate(this.#late, end, lease.token, floor);

@@ -56,29 +56,25 @@ const chance = fc.infiniteStream(fc.double({ min: 0, max: 0.999, noNaN: true }))
 it.each([
   ['without a fault', fc.constant([])],
   ['with replicas that crash and close', faults],
-] as const)(
-  'runMany %s: every call ends with its keys, and no key is loaded twice at the same time',
-  { timeout: 60_000 },
-  async (_, which) => {
-    const property = fc.asyncProperty(calls, which, delays, chance, async (plan, trouble, delay, drawn) => {
-      const run = new Run(
-        () => delay.next().value ?? 0,
-        () => drawn.next().value ?? 0,
-      );
-      for (const fault of trouble) run.plan(fault);
-      const answers = plan.map((call) => run.call(call));
-      await run.clock.advance(20_000);
-      for (const [index, call] of plan.entries()) {
-        const answer = await Promise.race([answers[index], Promise.resolve('waits')]);
-        const expected = run.endedAt(call.replica) === undefined ? call.ids.map((id) => [id, `seat ${id}`]) : expect.anything();
-        expect(answer, `call ${index} of replica ${call.replica}`).toEqual(expected);
-      }
-      expect(run.overlaps()).toEqual([]);
-      await run.close();
-    });
-    await fc.assert(property, { numRuns: 80, seed: 20_261_121 });
-  },
-);
+] as const)('runMany %s: every call ends with its keys, and no key is loaded twice at the same time', async (_, which) => {
+  const property = fc.asyncProperty(calls, which, delays, chance, async (plan, trouble, delay, drawn) => {
+    const run = new Run(
+      () => delay.next().value ?? 0,
+      () => drawn.next().value ?? 0,
+    );
+    for (const fault of trouble) run.plan(fault);
+    const answers = plan.map((call) => run.call(call));
+    await run.clock.advance(20_000);
+    for (const [index, call] of plan.entries()) {
+      const answer = await Promise.race([answers[index], Promise.resolve('waits')]);
+      const expected = run.endedAt(call.replica) === undefined ? call.ids.map((id) => [id, `seat ${id}`]) : expect.anything();
+      expect(answer, `call ${index} of replica ${call.replica}`).toEqual(expected);
+    }
+    expect(run.overlaps()).toEqual([]);
+    await run.close();
+  });
+  await fc.assert(property, { numRuns: 80, seed: 20_261_121 });
+});
 
 class Run {
   readonly clock: ManualClock;

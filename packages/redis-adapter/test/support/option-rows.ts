@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { waitFor } from '@oneflight/testkit';
 import { Redis } from 'ioredis';
-import type { CallReport, ReplicaProcess } from './fleet.js';
+import { type CallReport, monotonicMs, type ReplicaProcess } from './fleet.js';
 import { type Stage, untilOpened } from './stage.js';
 
 /** The processes that a cell of the table works with, and a key of its own. */
@@ -89,8 +89,10 @@ async function untilStored(scene: Scene, asked: Request): Promise<void> {
 
 /** A value that is no longer fresh one millisecond later. */
 async function storeStale(scene: Scene, runOptions: object): Promise<void> {
-  const stored = await first(scene, { runOptions });
-  await waitFor(() => Number(process.hrtime.bigint()) / 1e6 > (stored?.endedAt ?? 0) + 5);
+  await first(scene, { runOptions });
+  await untilStored(scene, { runOptions: { ...runOptions, ttlMs: LONG } });
+  const storedAt = monotonicMs();
+  await waitFor(() => monotonicMs() > storedAt + 5);
 }
 
 /** A process dies while it loads what the others wait for. `wait` is what they do; each counts itself at the barrier. */
