@@ -247,6 +247,7 @@ function earlyRefresh(): Row {
   const runOptions = { ...PATIENT, ttlMs: 6_000, earlyRefresh: true };
   const refreshesInTime = async (scene: Scene): Promise<string> => {
     await first(scene, { runOptions, loadMs: 1_500 });
+    await untilStored(scene, { runOptions: { ttlMs: LONG } });
     const answers: CallReport[] = [];
     await waitFor(async () => {
       answers.push(...(await everyone(scene, { runOptions })));
