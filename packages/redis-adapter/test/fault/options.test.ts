@@ -47,8 +47,8 @@ describe('what each option does', () => {
   });
 
   it.each([
-    ['stopped', () => stage.server.kill9(), () => stage.server.restart()],
-    ['frozen', () => stage.server.pause(), () => stage.server.resume()],
+    ['stopped', async () => stage.server.kill9(), async () => stage.server.restart()],
+    ['frozen', async () => stage.server.pause(), async () => stage.server.resume()],
   ])('is as the table says while Redis is %s, and when it is back', async (how, goAway, comeBack) => {
     const scenes = new Map(ROWS.map((row) => [row, sceneOf(row, how, fleet)]));
     const sceneOfRow = (row: Row): Scene => scenes.get(row) ?? sceneOf(row, how, fleet);

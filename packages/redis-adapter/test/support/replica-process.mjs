@@ -118,6 +118,10 @@ class Price {
   constructor(cents) {
     this.cents = cents;
   }
+
+  get isFree() {
+    return this.cents === 0;
+  }
 }
 const priceCodec = { encode: ({ cents }) => Buffer.from(String(cents)), decode: (bytes) => new Price(Number(Buffer.from(bytes))) };
 
@@ -210,7 +214,7 @@ const commands = {
     );
     const whole = lists.filter((each) => {
       const seen = each.join();
-      each.reverse().pop();
+      each.splice(0, 2, 0);
       return seen === '1,2,3,4,5';
     });
     return { whole: whole.length, calls };
