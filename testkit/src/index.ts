@@ -3,6 +3,8 @@ export { startApp } from './app-process.js';
 export { freePort } from './free-port.js';
 export type { TestNginx } from './nginx.js';
 export { findNginx, startNginx } from './nginx.js';
+export type { RegisterOperation } from './linearizability.js';
+export { isLinearizable, readsThatMiss } from './linearizability.js';
 export type { PostgresServer } from './postgres-server.js';
 export { startPostgres } from './postgres-server.js';
 export type { ClusterSetup, TestCluster } from './redis-cluster.js';
