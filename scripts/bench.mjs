@@ -1,4 +1,5 @@
 // `npm run bench`: the benchmarks on a fresh clone, with nothing but Node. Its arguments go to the bench itself.
+// `npm run freshness`: what calls pay that ask for more than a load that runs.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createLog } from './lib/log.mjs';
@@ -7,16 +8,15 @@ import { checkNodeVersion, root } from './lib/project.mjs';
 import { findRedis } from './lib/redis.mjs';
 import { run } from './lib/run.mjs';
 
-const entry = join(root, 'bench', 'dist', 'main.js');
-
-async function main(args) {
+async function main([what, ...args]) {
+  const entry = join(root, 'bench', 'dist', `${what}.js`);
   const log = createLog();
   checkNodeVersion();
   log.step('install packages');
   await installPackages(log);
   log.step('build');
   if ((await run('node_modules/.bin/tsc', ['-b'], { log })) !== 0) throw new Error('the build failed');
-  if (!existsSync(entry)) throw new Error('the build made no bench/dist/main.js');
+  if (!existsSync(entry)) throw new Error(`the build made no ${entry}`);
   log.step('find Redis');
   const redis = await findRedis(log, { ownServer: true });
   return stopped ? 130 : await run(process.execPath, [entry, ...args], { env: redis.env, limitMs: Infinity });

@@ -506,8 +506,15 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     this.#trouble(untilMs);
     const leavesBehind = leg.kind === 'request' && (what === 'settle' || what === 'release' || fault !== 'lose');
     // Executed after its flight was over, and nobody hears of it: the lease that it got ends by itself.
-    const isOrphan = leg.kind === 'reply' && what === 'claim' && ![...this.history.pending].some(({ flightId }) => flightId === leg.id);
+    const isOrphan =
+      leg.kind === 'reply' && what === 'claim' && ![...this.history.pending].some((call) => this.#mayWaitFor(call, leg.id, leg.to));
     if (key !== undefined && (leavesBehind || isOrphan)) this.#excused.add(key);
+  }
+
+  /** Where the flight of a call is not known, any call of the replica may be in it. */
+  #mayWaitFor(call: CallRecord, flightId: string | undefined, inbox: string): boolean {
+    if (call.flightId !== undefined || !this.plan.mixesFreshness) return call.flightId === flightId;
+    return this.replica(call.replica)?.inbox === inbox;
   }
 
   // ---- Faults -------------------------------------------------------------------------------------------------------
