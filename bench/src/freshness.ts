@@ -30,7 +30,9 @@ const { values } = parseArgs({
     callers: { type: 'string', default: '50' },
   },
 });
-const [rounds, seconds, callers] = [values.rounds, values.seconds, values.callers].map(Number) as [number, number, number];
+const rounds = Number(values.rounds);
+const seconds = Number(values.seconds);
+const callers = Number(values.callers);
 
 const server = await startRedis();
 const collapsers = Array.from({ length: REPLICAS }, () =>
@@ -43,11 +45,7 @@ try {
   for (const collapser of collapsers) await collapser.run('warm-up', () => 1);
   for (let round = 0; round < rounds; round++) {
     // Each round begins with another mode: a machine that slows down in between does so for all.
-    for (const at of MODES.keys()) {
-      const mode = MODES[(at + round) % MODES.length] ?? 'join';
-      const tally = tallies.get(mode);
-      if (tally !== undefined) await measure(mode, tally);
-    }
+    for (const at of MODES.keys()) await measure(MODES[(at + round) % MODES.length] ?? 'join');
   }
   print();
 } finally {
@@ -55,7 +53,9 @@ try {
   await server.stop();
 }
 
-async function measure(mode: Mode, tally: Tally): Promise<void> {
+async function measure(mode: Mode): Promise<void> {
+  const tally = tallies.get(mode);
+  if (tally === undefined) throw new Error(`no tally for ${mode}`);
   const stop = collapsers.map((collapser) =>
     collapser.listen((event) => {
       if (event.type === 'operation' && event.operation !== 'presence') tally.operations++;

@@ -42,7 +42,8 @@ export class RegisterProcesses {
   }
 
   async close(): Promise<void> {
-    const gone = this.#children.map((child) => (child.exitCode === null && child.signalCode === null ? once(child, 'exit') : undefined));
+    const running = this.#children.filter(({ exitCode, signalCode }) => exitCode === null && signalCode === null);
+    const gone = running.map((child) => once(child, 'exit'));
     for (const child of this.#children) if (child.connected) child.send('close');
     await Promise.all(gone);
   }

@@ -38,16 +38,18 @@ async function client({ key, freshness, invalidates, operations, loadMs }) {
   return done;
 }
 
-process.on('message', async (request) => {
-  if (request === 'close') {
-    await collapser.close();
-    register.disconnect();
-    process.disconnect();
-    return;
-  }
+async function close() {
+  await collapser.close();
+  register.disconnect();
+  process.disconnect();
+}
+
+async function report(request) {
   const histories = await Promise.all(Array.from({ length: request.clients }, () => client(request)));
   process.send(histories.flat());
-});
+}
+
+process.on('message', (request) => void (request === 'close' ? close() : report(request)));
 
 await register.ping();
 await collapser.run('warm-up', () => 1);
