@@ -8,6 +8,8 @@ export interface BenchOptions {
   readonly systems: readonly SystemId[] | undefined;
   readonly quick: boolean;
   readonly json: string | undefined;
+  /** Whether the page is written. */
+  readonly page: boolean;
 }
 
 export type Parsed =
@@ -17,13 +19,14 @@ export type Parsed =
 
 const names = [...SCENARIOS.keys()];
 
-export const HELP = `npm run bench -- [--scenario NAME,…] [--system NAME,…] [--quick] [--json FILE]
+export const HELP = `npm run bench -- [--scenario NAME,…] [--system NAME,…] [--quick [--page]] [--json FILE]
 
 Measures oneflight side by side with what a user would pick instead, interleaved in one run.
 
   --scenario  only these; the page keeps what earlier runs found of the others
   --system    only these systems; prints, and leaves the page alone
   --quick     few rounds, a minute per scenario at most; prints, and leaves the page alone
+  --page      writes the page all the same
   --json      writes the results to FILE as JSON too
 
 Without --quick it takes about 15 minutes and writes docs/benchmarks.md with its plots.
@@ -42,7 +45,7 @@ export function parseArguments(args: readonly string[]): Parsed {
     const flag = { type: 'boolean' as const, default: false };
     const { values } = parseArgs({
       args: [...args],
-      options: { scenario: list, system: list, quick: flag, json: { type: 'string' }, help: { ...flag, short: 'h' } },
+      options: { scenario: list, system: list, quick: flag, page: flag, json: { type: 'string' }, help: { ...flag, short: 'h' } },
     });
     if (values.help) return { kind: 'help' };
     const scenarios = listed('scenario', values.scenario, names);
@@ -52,6 +55,7 @@ export function parseArguments(args: readonly string[]): Parsed {
       systems: systems.length === 0 ? undefined : systems,
       quick: values.quick,
       json: values.json,
+      page: systems.length === 0 && (values.page || !values.quick),
     };
     return { kind: 'run', options };
   } catch (error) {

@@ -1,4 +1,5 @@
 import { writeFile } from 'node:fs/promises';
+import { loadavg } from 'node:os';
 import { HELP, parseArguments, type BenchOptions } from './arguments.js';
 import { factsOfMachine } from './report/machine.js';
 import { keep, writePage } from './report/page.js';
@@ -30,7 +31,7 @@ switch (parsed.kind) {
     process.exit();
 }
 
-async function run({ scenarios, systems, quick, json }: BenchOptions): Promise<void> {
+async function run({ scenarios, systems, quick, json, page }: BenchOptions): Promise<void> {
   const machine = await factsOfMachine();
   const results: Record<string, Result> = {};
   for (const name of scenarios) {
@@ -42,8 +43,8 @@ async function run({ scenarios, systems, quick, json }: BenchOptions): Promise<v
     results[name] = result;
     console.log(`${asText(result)}\n(${((performance.now() - startedAt) / 1_000).toFixed(0)} s)`);
     // After each scenario: a run that is stopped keeps what it has found.
-    if (!quick && systems === undefined) await keep(name, { ...result, machine });
+    if (page) await keep(name, { ...result, machine, quick, load: loadavg()[0] ?? 0 });
   }
   if (json !== undefined) await writeFile(json, `${JSON.stringify({ machine, quick, results }, null, 2)}\n`);
-  if (!quick && systems === undefined) console.log(`\nwrote ${await writePage()}`);
+  if (page) console.log(`\nwrote ${await writePage()}`);
 }

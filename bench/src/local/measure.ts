@@ -1,13 +1,12 @@
-import { interleave } from '../interleave.js';
-import { median } from '../statistics.js';
 import { subjects, type Subject } from './subjects.js';
 
 /*
- * A process of its own, started with --expose-gc: joins one load many times, and counts time and memory. Tells its result
- * by message. Joining and answering are timed apart: the first is what a caller pays at once, the second what all of them
- * pay when the load has ended.
+ * A process with one subject, started with --expose-gc: joins one load many times, and counts time and memory. It measures
+ * one round whenever it is asked. Each subject has a process of its own, because one that uses AsyncLocalStorage makes every
+ * promise of its process dearer, also those of the others. Joining and answering are timed apart: the first is what a caller
+ * pays at once, the second what all of them pay when the load has ended.
  */
-export interface LocalResult extends Pick<Subject, 'name' | 'setup' | 'role'> {
+export interface LocalSample {
   readonly joinNs: number;
   readonly answerNs: number;
   readonly flightNs: number;
@@ -18,56 +17,40 @@ export interface LocalResult extends Pick<Subject, 'name' | 'setup' | 'role'> {
 const JOINS = 20_000;
 const FLIGHTS = 5_000;
 
-interface Sample {
-  readonly joinNs: number;
-  readonly answerNs: number;
-  readonly flightNs: number;
-}
+const subject = subjects()[Number(process.argv[2])];
+if (subject === undefined) throw new Error('expected the number of a subject');
+let round = 0;
+process.on('message', () => void measure(subject).then((sample) => process.send?.(sample)));
+process.on('disconnect', () => process.exit(0));
+process.send?.('ready');
 
-const rounds = Number(process.argv[2]);
-const all = subjects();
-const samples = await interleave(all, { warmUp: 5, rounds }, async (subject, round) => ({
-  ...(await timeJoins(subject, `joined-${round}`)),
-  flightNs: await timeFlights(subject, round),
-}));
-const results: LocalResult[] = [];
-for (const [index, subject] of all.entries()) {
-  const middle = (of: (sample: Sample) => number): number => median((samples[index] ?? []).map(of));
-  results.push({
-    name: subject.name,
-    setup: subject.setup,
-    role: subject.role,
-    joinNs: middle(({ joinNs }) => joinNs),
-    answerNs: middle(({ answerNs }) => answerNs),
-    flightNs: middle(({ flightNs }) => flightNs),
-    bytesPerWaiter: await bytesPerWaiter(subject),
-    bytesPerFlight: await bytesPerFlight(subject),
-  });
+async function measure(measured: Subject): Promise<LocalSample> {
+  round += 1;
+  const times = { ...(await timeJoins(measured, `joined-${round}`)), flightNs: await timeFlights(measured, round) };
+  return { ...times, bytesPerWaiter: await bytesPerWaiter(measured), bytesPerFlight: await bytesPerFlight(measured) };
 }
-process.send?.(results);
-process.disconnect();
 
 async function timeJoins({ get }: Subject, key: string): Promise<{ joinNs: number; answerNs: number }> {
   const { load, end } = heldLoad();
   const calls = places(JOINS);
   const first = get(key, load);
-  const startedAt = process.hrtime.bigint();
+  const startedAt = cpuNs();
   for (let index = 0; index < JOINS; index += 1) calls[index] = get(key, load);
-  const joinedAt = process.hrtime.bigint();
+  const joinedAt = cpuNs();
   await end();
-  const endedAt = process.hrtime.bigint();
+  const endedAt = cpuNs();
   await first;
   for (const call of calls) await call;
-  const answeredAt = process.hrtime.bigint();
-  return { joinNs: Number(joinedAt - startedAt) / JOINS, answerNs: Number(answeredAt - endedAt) / JOINS };
+  const answeredAt = cpuNs();
+  return { joinNs: (joinedAt - startedAt) / JOINS, answerNs: (answeredAt - endedAt) / JOINS };
 }
 
 /** One call after the other, each with a load of its own: nothing to share. */
-async function timeFlights({ get }: Subject, round: number): Promise<number> {
+async function timeFlights({ get }: Subject, numbered: number): Promise<number> {
   const load = async (): Promise<string> => 'value';
-  const startedAt = process.hrtime.bigint();
-  for (let index = 0; index < FLIGHTS; index += 1) await get(`alone-${round}-${index}`, load);
-  return Number(process.hrtime.bigint() - startedAt) / FLIGHTS;
+  const startedAt = cpuNs();
+  for (let index = 0; index < FLIGHTS; index += 1) await get(`alone-${numbered}-${index}`, load);
+  return (cpuNs() - startedAt) / FLIGHTS;
 }
 
 /** What one more caller holds while it waits, without the place in the array that the bench keeps it in. */
@@ -112,6 +95,12 @@ function heldLoad(): { load: () => Promise<string>; end: () => Promise<void> } {
 /** Room for the calls, made before anything is counted. */
 function places(length: number): unknown[] {
   return Array.from({ length }, () => undefined);
+}
+
+/** Time that this process has had, not time that went by: a busy machine hands it out in slices. */
+function cpuNs(): number {
+  const { user, system } = process.cpuUsage();
+  return (user + system) * 1_000;
 }
 
 function heapUsed(): number {

@@ -20,6 +20,9 @@ const pageFile = `${root}docs/benchmarks.md`;
 
 export interface Kept extends Result {
   readonly machine: Machine;
+  readonly quick?: boolean;
+  /** Processes that wanted to run when it was over, as the system counts them. */
+  readonly load?: number;
 }
 
 /** Keeps what a scenario found, in place of what an earlier run found. */
@@ -86,14 +89,18 @@ async function systemsTable(): Promise<Table> {
   };
 }
 
-function section(name: string, { title, how, tables, charts, machine }: Kept): string {
+function section(name: string, { title, how, tables, charts, machine, quick = false, load }: Kept): string {
   const { cores, memoryGiB, node, redis, platform, date } = machine;
+  const busy =
+    load === undefined || load <= 4 * cores
+      ? ''
+      : `; other work kept the machine busy (load average ${load.toFixed(0)}), so take no time here for more than a hint`;
   return [
     `## ${title}`,
     how,
     ...tables.map((table) => [...(table.title === '' ? [] : [`### ${table.title}`]), tableMarkdown(table)].join('\n\n')),
     ...charts.map(({ id, title: alt }) => `![${alt}](benchmarks/${id}.svg)`),
-    `\`npm run bench -- --scenario ${name}\` on ${cores} cores, ${memoryGiB} GiB, ${platform}, Node ${node}, Redis ${redis}, ${date}.`,
+    `\`npm run bench -- --scenario ${name}${quick ? ' --quick --page' : ''}\` on ${cores} cores, ${memoryGiB} GiB, ${platform}, Node ${node}, Redis ${redis}, ${date}${busy}.`,
   ].join('\n\n');
 }
 

@@ -25,7 +25,7 @@ interface Sample {
 export const closedLoop: Scenario = {
   what: `${USERS.toLocaleString('en-US')} users on ${HOT_KEYS} hot keys, a database of ${CONNECTIONS} connections x ${QUERY_MS} ms`,
   async run({ quick, systems = systemIds() }) {
-    const plan = quick ? { warmUp: 0, rounds: 1 } : { warmUp: 1, rounds: 3 };
+    const plan = quick ? { warmUp: 1, rounds: 1 } : { warmUp: 1, rounds: 3 };
     const durationMs = quick ? 2_000 : 4_000;
     const series = await interleaveFleets(systems, REPLICAS, plan, (fleet) => measure(fleet, durationMs));
     return report(series, plan.rounds, durationMs);

@@ -5,6 +5,7 @@ import { APPS } from '../http/apps.js';
 import { interleave } from '../interleave.js';
 import { compared } from '../report/words.js';
 import { median } from '../statistics.js';
+import { told } from '../told.js';
 import type { Scenario } from './scenario.js';
 
 const CONNECTIONS = 8;
@@ -90,15 +91,4 @@ async function cpuMs(child: ChildProcess): Promise<number> {
   const answer = told<{ readonly cpuMs: number }>(child);
   child.send('cpu');
   return (await answer).cpuMs;
-}
-
-function told<T>(child: ChildProcess): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const onExit = (code: number | null): void => reject(new Error(`the process with the apps ended with ${code}`));
-    child.once('exit', onExit);
-    child.once('message', (message: T) => {
-      child.off('exit', onExit);
-      resolve(message);
-    });
-  });
 }

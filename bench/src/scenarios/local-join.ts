@@ -1,23 +1,32 @@
-import { fork } from 'node:child_process';
+import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import type { LocalResult } from '../local/measure.js';
+import { interleave } from '../interleave.js';
+import type { LocalSample } from '../local/measure.js';
+import { subjects, type Subject } from '../local/subjects.js';
+import { median } from '../statistics.js';
+import { told } from '../told.js';
 import { compared, exact } from '../report/words.js';
 import type { Scenario } from './scenario.js';
+
+/** One thread collects garbage, or the other threads of a busy machine decide how long it takes. */
+const NODE_FLAGS = ['--expose-gc', '--single-threaded-gc'];
+
+interface Row extends LocalSample, Pick<Subject, 'name' | 'setup' | 'role'> {}
 
 export const localJoin: Scenario = {
   what: 'joining a load in the same process, without Redis: time and memory',
   async run({ quick }) {
-    const rounds = quick ? 10 : 60;
-    const results = await inProcessOfItsOwn(rounds);
-    const total = ({ joinNs, answerNs }: LocalResult): number => joinNs + answerNs;
+    const rounds = quick ? 6 : 24;
+    const results = await measureAll(rounds);
+    const total = ({ joinNs, answerNs }: Row): number => joinNs + answerNs;
     const bare = results.find(({ role }) => role === 'floor');
     const ours = results.find(({ role }) => role === 'ours');
     if (bare === undefined || ours === undefined) throw new Error('expected the bare Map and oneflight among the results');
     return {
       title: 'Local join',
       how:
-        `One process, no Redis. 20,000 callers join one load; join is the call itself, answer is from the end of the load until all were answered, both per caller. ` +
-        `Alone is a call whose load ends at once and which nobody joins. Medians of ${rounds} interleaved rounds; memory after forced garbage collections.`,
+        `One process for each system, no Redis. 20,000 callers join one load; join is the call itself, answer is from the end of the load until all were answered, both per caller. ` +
+        `Times are CPU time of the process, garbage collection included. Alone is a call whose load ends at once and which nobody joins. Medians of ${rounds} interleaved rounds; memory after forced garbage collections.`,
       tables: [
         {
           title: '',
@@ -75,15 +84,38 @@ export const localJoin: Scenario = {
   },
 };
 
-function inProcessOfItsOwn(rounds: number): Promise<readonly LocalResult[]> {
-  const child = fork(fileURLToPath(new URL('../local/measure.js', import.meta.url)), [String(rounds)], { execArgv: ['--expose-gc'] });
-  const kill = (): void => void child.kill('SIGKILL');
-  process.once('exit', kill);
-  return new Promise((resolve, reject) => {
-    child.once('message', (results: readonly LocalResult[]) => resolve(results));
-    child.once('exit', (code, signal) => {
-      process.off('exit', kill);
-      reject(new Error(`the process that measures ended with ${code ?? signal} before it told its result`));
+/** Each subject in a process of its own, measured in turn. */
+async function measureAll(rounds: number): Promise<Row[]> {
+  const children: ChildProcess[] = [];
+  const killAll = (): void => children.forEach((child) => void child.kill('SIGKILL'));
+  process.once('exit', killAll);
+  try {
+    const all = subjects();
+    for (const index of all.keys()) {
+      const child = fork(fileURLToPath(new URL('../local/measure.js', import.meta.url)), [String(index)], { execArgv: NODE_FLAGS });
+      children.push(child);
+      await told(child);
+    }
+    const samples = await interleave(children, { warmUp: 3, rounds }, async (child) => {
+      const sample = told<LocalSample>(child);
+      child.send('measure');
+      return sample;
     });
-  });
+    return all.map(({ name, setup, role }, index) => {
+      const middle = (of: (sample: LocalSample) => number): number => median((samples[index] ?? []).map(of));
+      return {
+        name,
+        setup,
+        role,
+        joinNs: middle(({ joinNs }) => joinNs),
+        answerNs: middle(({ answerNs }) => answerNs),
+        flightNs: middle(({ flightNs }) => flightNs),
+        bytesPerWaiter: middle(({ bytesPerWaiter }) => bytesPerWaiter),
+        bytesPerFlight: middle(({ bytesPerFlight }) => bytesPerFlight),
+      };
+    });
+  } finally {
+    process.off('exit', killAll);
+    killAll();
+  }
 }
