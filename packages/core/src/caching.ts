@@ -1,4 +1,4 @@
-import type { CacheRead, CacheWrite, StoredLifetimes } from './coordinator.js';
+import type { CacheRead, CacheWrite, CopyRead, StoredLifetimes } from './coordinator.js';
 import type { CallOptions, Lifetimes } from './options.js';
 import type { Waiter } from './waiters.js';
 
@@ -56,6 +56,16 @@ export function widestCacheRead(waiters: readonly Waiter[]): CacheRead | undefin
     };
   }
   return widest;
+}
+
+/** What a copy in this process has to be to answer all of them; undefined where one of them is to ask the coordinator. */
+export function copyReadOf(waiters: readonly Waiter[]): CopyRead | undefined {
+  let [freshMs, refreshesEarly] = [waiters.length === 0 ? 0 : Number.POSITIVE_INFINITY, false];
+  for (const { options } of waiters) {
+    freshMs = Math.min(freshMs, cacheReadOf(options)?.freshMs ?? 0, options.earlyRefresh ? options.ttlMs : Number.POSITIVE_INFINITY);
+    refreshesEarly ||= options.earlyRefresh;
+  }
+  return freshMs > 0 ? { freshMs, refreshesEarly } : undefined;
 }
 
 /** What was stored is known and did not do: it is wanted once more only as what a load may find to hold still. */

@@ -5,10 +5,12 @@ import type {
   Claim,
   CoordinatorLink,
   CoordinatorTimings,
+  CopyRead,
   FlightId,
   KeyHash,
   Outcome,
   Renewal,
+  StoredOutcome,
   TagHash,
 } from './coordinator.js';
 import { CoordinatorError, type CoordinatorFailure } from './errors.js';
@@ -69,6 +71,11 @@ export class Claimant {
 
   get timings(): CoordinatorTimings {
     return this.#link.timings;
+  }
+
+  /** What is stored, from a copy in this process: nothing is sent, so nothing was heard of the coordinator either. */
+  copyOf(read: CopyRead | undefined): StoredOutcome | undefined {
+    return read && this.#link.copyOf?.({ key: this.key, floor: this.#host.floors.get(this.key), read });
   }
 
   /** Not limited here: a late reply still has to be given back. */

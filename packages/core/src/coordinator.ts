@@ -64,6 +64,11 @@ export interface CoordinatorLink {
    * leader is noticed when its lease ends.
    */
   absent?(leaders: readonly FlightId[]): Promise<readonly boolean[]>;
+  /**
+   * A copy of what is stored, held in this process: it costs no round trip. Undefined where there is none that does for
+   * every caller. Absent: none are held.
+   */
+  copyOf?(request: { readonly key: KeyHash; readonly floor: number; readonly read: CopyRead }): StoredOutcome | undefined;
   /** Which keys carry a tag. Absent where nothing is stored: then there is nothing to invalidate by tag. */
   readonly tags?: TagIndex;
   /** Drops the connection. Whatever is under way may fail. */
@@ -138,6 +143,14 @@ export interface CacheRead {
   readonly staleIfErrorMs: number;
   /** Values up to this age come with the right to lead, for a load that asks whether they still hold. @default 0 */
   readonly revalidateMs?: number;
+}
+
+/** Which copy of a stored value, held in this process, answers all callers of a flight without asking the coordinator. */
+export interface CopyRead {
+  /** In milliseconds: one up to this age is fresh to each of them. */
+  readonly freshMs: number;
+  /** One of them may refresh a value early: then the coordinator is asked when its end is near. */
+  readonly refreshesEarly: boolean;
 }
 
 /** How long, in milliseconds, a settled outcome is stored for claims that accept it. 0: not at all. */

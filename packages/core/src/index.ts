@@ -10,6 +10,7 @@ export type {
   Coordinator,
   CoordinatorLink,
   CoordinatorTimings,
+  CopyRead,
   FlightId,
   HolderRequest,
   KeyHash,

@@ -6,6 +6,7 @@ import type {
   Codec,
   CoordinatorLink,
   CoordinatorTimings,
+  CopyRead,
   FlightId,
   HolderRequest,
   KeyHash,
@@ -25,6 +26,7 @@ import { ignore } from './connection.js';
 import { EarlyOutcomes } from './early-outcomes.js';
 import { type Flight, Frames } from './frames.js';
 import { parseMessage } from './message.js';
+import { NearValues } from './near.js';
 import type { ResolvedOptions } from './options.js';
 import {
   readClaim,
@@ -60,6 +62,7 @@ export class RedisLink implements CoordinatorLink {
   readonly #replica: Replica;
   /** Only where outcomes are signed. */
   readonly #early: EarlyOutcomes | undefined;
+  readonly #near: NearValues | undefined;
   readonly #onClose: () => Promise<void>;
   readonly #unlisten: () => void;
   #closed = false;
@@ -76,6 +79,7 @@ export class RedisLink implements CoordinatorLink {
     this.tags = new RedisTagIndex(session.commands, names, replica.namespace);
     this.#onClose = onClose;
     this.#unlisten = session.circuits.listen((state) => replica.receive({ kind: 'circuit', state }));
+    this.#near = options.near && new NearValues(options.near);
     this.#replica = replica;
     this.#frames = new Frames(options);
     this.#early = this.#frames.areSigned ? new EarlyOutcomes((message) => replica.receive(message)) : undefined;
@@ -89,8 +93,25 @@ export class RedisLink implements CoordinatorLink {
     await this.#session.hears(this.#subscription.gate);
   }
 
+  copyOf({ key, floor, read }: { key: KeyHash; floor: number; read: CopyRead }): StoredOutcome | undefined {
+    // Who does not hear would not know that a copy is out of date.
+    return this.#closed || !this.#subscription.gate.isOpen ? undefined : this.#near?.read(key, floor, read);
+  }
+
   async claim(request: ClaimRequest): Promise<Claim> {
     await this.hears();
+    if (this.#near === undefined || request.cache === undefined) return await this.#elect(request);
+    const keep = this.#near.reading(request.key);
+    let claim: Claim | undefined;
+    try {
+      claim = await this.#elect(request);
+      return claim;
+    } finally {
+      keep(claim?.role === 'cached' ? claim.stored : undefined);
+    }
+  }
+
+  async #elect(request: ClaimRequest): Promise<Claim> {
     if (this.#early === undefined || request.min > 0) return await this.#ask(request);
     return await this.#early.during(request.id, () => this.#ask(request));
   }
@@ -232,12 +253,16 @@ export class RedisLink implements CoordinatorLink {
 
   async invalidate({ key }: { readonly key: KeyHash }): Promise<number> {
     this.#checkOpen();
+    // Also where it fails: what it should have removed is not used here any more.
+    this.#near?.invalidated(key, Number.POSITIVE_INFINITY);
     const reply = await this.#session.commands.run(
       invalidate,
       { lease: this.#names.lease(key), state: this.#names.state(key), value: this.#names.value(key), failure: this.#names.failure(key) },
       { key, broadcast: this.#broadcast, floorMs: FLOOR_MS },
     );
-    return readFloor(reply);
+    const floor = readFloor(reply);
+    this.#near?.invalidated(key, floor);
+    return floor;
   }
 
   async peek({ key, floor }: PeekRequest): Promise<StoredOutcome | undefined> {
@@ -277,12 +302,16 @@ export class RedisLink implements CoordinatorLink {
       message: (channel, data) => {
         for (const message of parseMessage(channel, data, this.#frames)) this.#receive(message);
       },
-      deaf: () => this.#replica.receive({ kind: 'deaf' }),
+      deaf: () => {
+        this.#near?.clear();
+        this.#replica.receive({ kind: 'deaf' });
+      },
       listening: () => this.#replica.receive({ kind: 'listening' }),
     };
   }
 
   #receive(message: Message): void {
+    if (message.kind === 'invalidated') this.#near?.invalidated(message.key, message.floor);
     if (message.kind === 'settled' && this.#early !== undefined) this.#early.pass(message);
     else this.#replica.receive(message);
   }

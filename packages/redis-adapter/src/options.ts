@@ -4,6 +4,7 @@ import type { Cluster, Redis } from 'ioredis';
 import { BREAKER_DEFAULTS, type BreakerOptions, checkBreaker, resolveBreaker, type ResolvedBreaker } from './breaker-options.js';
 import { checkCompress, compressBytesMin } from './compression.js';
 import { FRAME_OVERHEAD_BYTES_MAX } from './frame.js';
+import { checkNear, type NearOptions, nearOptions } from './near.js';
 import { checkSecret, secretKeys } from './signing.js';
 
 /**
@@ -46,15 +47,23 @@ export interface RedisCoordinatorOptions {
   readonly secret?: string | readonly [string, ...string[]];
   /** When Redis counts as away, so that no call waits for it. */
   readonly breaker?: BreakerOptions;
+  /**
+   * Holds copies of stored values in this process as well: a read that one answers costs no command. Other replicas see an
+   * invalidation once its message has arrived; where that is lost, after `maxAgeMs`. docs/caching.md has the window.
+   *
+   * @default false
+   */
+  readonly near?: boolean | NearOptions;
 }
 
 /** All options, each with a value. */
-export interface ResolvedOptions extends Required<Omit<RedisCoordinatorOptions, 'secret' | 'compress' | 'breaker'>> {
+export interface ResolvedOptions extends Required<Omit<RedisCoordinatorOptions, 'secret' | 'compress' | 'breaker' | 'near'>> {
   /** From how many bytes on outcomes are compressed; Infinity for never. */
   readonly compressBytesMin: number;
   /** Objects, so that nothing that prints options prints a secret. */
   readonly secretKeys: readonly KeyObject[];
   readonly breaker: ResolvedBreaker;
+  readonly near: Required<NearOptions> | undefined;
 }
 
 export const DEFAULTS = Object.freeze({
@@ -68,6 +77,7 @@ export const DEFAULTS = Object.freeze({
   compressBytesMin: Number.POSITIVE_INFINITY,
   secretKeys: Object.freeze([]),
   breaker: BREAKER_DEFAULTS,
+  near: undefined,
 } satisfies Omit<ResolvedOptions, 'redis'>);
 
 /**
@@ -91,6 +101,7 @@ export function resolveOptions(options: RedisCoordinatorOptions, owner = 'redisC
     compressBytesMin: compressBytesMin(options.compress),
     secretKeys: secretKeys(options.secret),
     breaker: resolveBreaker(options.breaker),
+    near: nearOptions(options.near),
   };
   checkTogether(owner, resolved);
   return Object.freeze(resolved);
@@ -130,6 +141,7 @@ const CHECKS: Readonly<Record<keyof RedisCoordinatorOptions, OptionCheck>> = {
   compress: checkCompress,
   secret: checkSecret,
   breaker: checkBreaker,
+  near: checkNear,
 };
 
 /** Whole numbers only: PEXPIRE takes no others. */

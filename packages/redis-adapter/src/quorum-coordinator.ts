@@ -8,7 +8,7 @@ import { Session } from './session.js';
 import { shared } from './shared.js';
 
 /** How a {@link quorumCoordinator} works: as a redisCoordinator, but on several servers. */
-export interface QuorumCoordinatorOptions extends Omit<RedisCoordinatorOptions, 'redis'> {
+export interface QuorumCoordinatorOptions extends Omit<RedisCoordinatorOptions, 'redis' | 'near'> {
   /**
    * Independent Redis servers, none a replica of another: 3 or 5. Every replica of the service names the same ones. An
    * even number costs more and survives no more.
@@ -26,6 +26,7 @@ export interface QuorumCoordinatorOptions extends Omit<RedisCoordinatorOptions, 
  */
 export function quorumCoordinator(options: QuorumCoordinatorOptions): Coordinator {
   const { nodes, ...common } = checkNodes(options);
+  if ('near' in common) throw misuse('ERR_ONEFLIGHT_OPTION', 'quorumCoordinator without near, because it stores nothing to copy', 'near');
   const resolved = nodes.map((redis) => resolveOptions({ ...common, redis }, 'quorumCoordinator'));
   const [first] = resolved;
   if (first === undefined) throw tooFew(nodes);

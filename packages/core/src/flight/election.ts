@@ -1,7 +1,7 @@
 import type { Kept } from '../caching.js';
 import { asCoordinatorError, silent, type Claimant } from '../claimant.js';
 import type { Clock, Timer } from '../clock.js';
-import type { CacheRead, Claim, Outcome } from '../coordinator.js';
+import type { CacheRead, Claim, CopyRead, Outcome } from '../coordinator.js';
 import type { CoordinatorError } from '../errors.js';
 import type { FlightHost } from '../flight-host.js';
 import { Mailbox } from '../mailbox.js';
@@ -23,6 +23,8 @@ export interface Candidate {
   readonly isStrict: boolean;
   /** How old a stored outcome may be that answers the claim. */
   readonly cacheRead: CacheRead | undefined;
+  /** What a copy of a stored value in this process has to be that answers without a claim. */
+  readonly copyRead: CopyRead | undefined;
   /** An invalidation came after what this flight waits for or holds: no call that comes from now on may join it. */
   leave(): void;
   /** Another replica leads. */
@@ -111,6 +113,8 @@ export class Election {
     const payment = this.#host.payInvalidation(this.#claimant.key);
     const failure = payment && (await payment);
     if (failure !== undefined) return this.#close({ how: 'unanswered', error: failure });
+    const copy = this.#mark === undefined ? this.#claimant.copyOf(this.#candidate.copyRead) : undefined;
+    if (copy !== undefined) return this.#close({ how: 'stored', kept: this.#outcomes.decodeStored(copy, this.#candidate.waiters.first()) });
     this.#ask(false);
     for (;;) {
       const wake = await this.#mailbox.next();

@@ -1,7 +1,7 @@
 import { Answers } from '../answers.js';
 import { cacheWriteOf, type Kept } from '../caching.js';
 import { Claimant } from '../claimant.js';
-import type { CacheRead, CacheWrite, FlightId, KeyHash, Renewal } from '../coordinator.js';
+import type { CacheRead, CacheWrite, CopyRead, FlightId, KeyHash, Renewal } from '../coordinator.js';
 import type { CoordinatorError } from '../errors.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
@@ -176,6 +176,10 @@ export class Flight implements Candidate {
 
   get isStrict(): boolean {
     return this.waiters.all().some(({ options }) => options.freshness === 'strict');
+  }
+
+  get copyRead(): CopyRead | undefined {
+    return this.#stored.copyRead;
   }
 
   get cacheRead(): CacheRead | undefined {

@@ -1,6 +1,6 @@
 import type { Answers } from '../answers.js';
-import { acceptsIfError, limitedBy, onlyToRevalidate, widestCacheRead, type Kept } from '../caching.js';
-import type { CacheRead, KeyHash } from '../coordinator.js';
+import { acceptsIfError, copyReadOf, limitedBy, onlyToRevalidate, widestCacheRead, type Kept } from '../caching.js';
+import type { CacheRead, CopyRead, KeyHash } from '../coordinator.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
 import type { StoredValue } from '../options.js';
@@ -30,6 +30,11 @@ export class Stored {
 
   get refresher(): Waiter | undefined {
     return this.#refresher;
+  }
+
+  /** What a copy has to be that answers in place of a claim. */
+  get copyRead(): CopyRead | undefined {
+    return this.#wasSeen ? undefined : copyReadOf(this.#waiters.all());
   }
 
   /** What a claim may be answered with. */

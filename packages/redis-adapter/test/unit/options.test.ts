@@ -88,6 +88,10 @@ test.each<[string, unknown, RegExp]>([
   ],
   ['compression with a misspelt option', { redis, compress: { minBytes: 1 } }, /compress to be a boolean or/],
   ['compression from part of a byte on', { redis, compress: { bytesMin: 0.5 } }, /compress to be a boolean or/],
+  ['a near layer that is no object', { redis, near: 1 }, /near to be a boolean or an object, got the number 1/],
+  ['a near layer with a misspelt option', { redis, near: { maxBytes: 1 } }, /redisCoordinator\.near .* 'maxBytes'/],
+  ['a near layer of no size', { redis, near: { bytesMax: 0 } }, /near\.bytesMax to be a whole number from 1024 to/],
+  ['a near layer without time', { redis, near: { maxAgeMs: 0 } }, /near\.maxAgeMs to be a whole number from 1 to/],
   ['a breaker that is no object', { redis, breaker: true }, /breaker to be an object, got true/],
   [
     'a breaker with a misspelt option',

@@ -1,0 +1,123 @@
+import { checkOptions, type CopyRead, type KeyHash, type OptionCheck, type StoredOutcome } from '@oneflight/core';
+import { LRUCache } from 'lru-cache';
+
+/** How much of what Redis stores is held in this process as well, and for how long. */
+export interface NearOptions {
+  /** Copies take up to this many bytes in each collapser; the least recently used go first. @default 16_777_216 bytes */
+  readonly bytesMax?: number;
+  /**
+   * A copy is used for this long at most: so old may an answer be, beyond what the call accepts, where the message of an
+   * invalidation was lost. @default 1_000 ms
+   */
+  readonly maxAgeMs?: number;
+}
+
+const NEAR_DEFAULTS: Required<NearOptions> = Object.freeze({ bytesMax: 16_777_216, maxAgeMs: 1_000 });
+
+/** Says what is expected of the option `near` where it is none; throws for what is in it. */
+export function checkNear(value: unknown): string | undefined {
+  if (typeof value === 'boolean') return undefined;
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return 'a boolean or an object';
+  checkOptions('redisCoordinator.near', value, CHECKS);
+  return undefined;
+}
+
+/** Fills in the defaults; undefined for none. */
+export function nearOptions(option: boolean | NearOptions | undefined): Required<NearOptions> | undefined {
+  if (option === undefined || option === false) return undefined;
+  const given = option === true ? [] : Object.entries(option).filter(([, value]) => value !== undefined);
+  return Object.freeze({ ...NEAR_DEFAULTS, ...Object.fromEntries(given) });
+}
+
+/**
+ * Copies of stored values in this process: a read that one of them answers costs no command. A copy changes nothing about
+ * a value: its age is told as Redis would tell it, and where it does not do Redis is asked, so that the whole cluster
+ * elects one to refresh it. It is dropped by the message that its key was invalidated; all are, when messages may be lost.
+ */
+export class NearValues {
+  readonly #maxAgeMs: number;
+  readonly #copies: LRUCache<KeyHash, Copy>;
+  /** Keys that are being read from Redis, and the highest floor heard of each meanwhile: a reply may come after the news. */
+  readonly #reading = new Map<KeyHash, Reading>();
+  /** Counts losses of messages: what was asked for before one may not be kept after it. */
+  #epoch = 0;
+
+  constructor({ bytesMax, maxAgeMs }: Required<NearOptions>) {
+    this.#maxAgeMs = maxAgeMs;
+    this.#copies = new LRUCache({ maxSize: bytesMax, sizeCalculation: ({ bytes }) => bytes.byteLength + OVERHEAD_BYTES });
+  }
+
+  /** A copy that is as fresh as every caller asks; undefined where Redis has to be asked. */
+  read(key: KeyHash, floor: number, { freshMs, refreshesEarly }: CopyRead): StoredOutcome | undefined {
+    const copy = this.#copies.get(key);
+    if (copy === undefined) return undefined;
+    const heldMs = performance.now() - copy.readAt;
+    if (heldMs >= this.#maxAgeMs || copy.fencingToken <= floor) {
+      this.#copies.delete(key);
+      return undefined;
+    }
+    const { bytes, fencingToken, loadMs, lifetimes } = copy;
+    const ageMs = copy.ageMs + Math.ceil(heldMs);
+    const endsAtMs = Math.min(freshMs, lifetimes?.ttlMs ?? freshMs);
+    // Near its end Redis is asked: another replica may have refreshed it, and then nobody has to.
+    if (ageMs + (refreshesEarly ? EARLY_LOADS * loadMs : 0) >= endsAtMs) return undefined;
+    // Each reader gets bytes of its own: what is decoded from them may be a view of them, and mutated.
+    return { outcome: { kind: 'value', bytes: Uint8Array.from(bytes) }, fencingToken, ageMs, loadMs, ...(lifetimes && { lifetimes }) };
+  }
+
+  /** Notes that a key is being asked for. The function that it returns keeps what was found, if it may still be kept. */
+  reading(key: KeyHash): (found: StoredOutcome | undefined) => void {
+    const readAt = performance.now();
+    const epoch = this.#epoch;
+    const reading = this.#reading.get(key) ?? { users: 0, floor: 0 };
+    reading.users += 1;
+    this.#reading.set(key, reading);
+    return (found) => {
+      reading.users -= 1;
+      if (reading.users === 0) this.#reading.delete(key);
+      if (found?.outcome.kind !== 'value' || epoch !== this.#epoch || found.fencingToken <= reading.floor) return;
+      const { outcome, ...entry } = found;
+      this.#copies.set(key, { ...entry, bytes: Uint8Array.from(outcome.bytes), readAt });
+    };
+  }
+
+  /** The key was invalidated; an infinite floor where it is not known with which token. */
+  invalidated(key: KeyHash, floor: number): void {
+    const reading = this.#reading.get(key);
+    if (reading !== undefined) reading.floor = Math.max(reading.floor, floor);
+    const copy = this.#copies.peek(key);
+    if (copy !== undefined && copy.fencingToken <= floor) this.#copies.delete(key);
+  }
+
+  /** Messages may be lost from here on. */
+  clear(): void {
+    this.#epoch += 1;
+    this.#copies.clear();
+  }
+}
+
+/** What a copy takes besides its bytes, about. */
+const OVERHEAD_BYTES = 300;
+/** In one of 20,000 reads chance asks for a refresh that is this many load times before the end (XFetch): so much is left to chance. */
+const EARLY_LOADS = 10;
+
+interface Copy extends Omit<StoredOutcome, 'outcome'> {
+  readonly bytes: Uint8Array;
+  /** When Redis was asked for it: its age counts from before the answer, never from after. */
+  readonly readAt: number;
+}
+
+interface Reading {
+  users: number;
+  floor: number;
+}
+
+const CHECKS: Readonly<Record<keyof NearOptions, OptionCheck>> = {
+  bytesMax: whole(1_024, 2 ** 40),
+  maxAgeMs: whole(1, 86_400_000),
+};
+
+function whole(min: number, max: number): OptionCheck {
+  return (value) =>
+    Number.isInteger(value) && Number(value) >= min && Number(value) <= max ? undefined : `a whole number from ${min} to ${max}`;
+}
