@@ -82,8 +82,8 @@ describe('the tables of options in README.md', () => {
   });
 
   it('of redisCoordinator have the names and defaults of the code', () => {
-    const { compressBytesMin: _, secretKeys: __, breaker: ___, ...plain } = DEFAULTS;
-    const others = { redis: 'required', compress: '`false`', secret: 'none', breaker: 'on' };
+    const { compressBytesMin: _, secretKeys: __, breaker: ___, near: ____, ...plain } = DEFAULTS;
+    const others = { redis: 'required', compress: '`false`', secret: 'none', breaker: 'on', near: '`false`' };
     expect(optionsIn('Options of `redisCoordinator`')).toEqual({ ...others, ...asWritten(plain) });
   });
 

@@ -60,12 +60,13 @@ export function widestCacheRead(waiters: readonly Waiter[]): CacheRead | undefin
 
 /** What a copy in this process has to be to answer all of them; undefined where one of them is to ask the coordinator. */
 export function copyReadOf(waiters: readonly Waiter[]): CopyRead | undefined {
-  let [freshMs, refreshesEarly] = [waiters.length === 0 ? 0 : Number.POSITIVE_INFINITY, false];
+  const copy = { freshMs: waiters.length === 0 ? 0 : Number.POSITIVE_INFINITY, refreshesEarly: false };
   for (const { options } of waiters) {
-    freshMs = Math.min(freshMs, cacheReadOf(options)?.freshMs ?? 0, options.earlyRefresh ? options.ttlMs : Number.POSITIVE_INFINITY);
-    refreshesEarly ||= options.earlyRefresh;
+    const { earlyRefresh, ttlMs } = options;
+    copy.freshMs = Math.min(copy.freshMs, cacheReadOf(options)?.freshMs ?? 0, earlyRefresh ? ttlMs : Number.POSITIVE_INFINITY);
+    copy.refreshesEarly ||= earlyRefresh;
   }
-  return freshMs > 0 ? { freshMs, refreshesEarly } : undefined;
+  return copy.freshMs > 0 ? copy : undefined;
 }
 
 /** What was stored is known and did not do: it is wanted once more only as what a load may find to hold still. */

@@ -102,12 +102,13 @@ export class RedisLink implements CoordinatorLink {
     await this.hears();
     if (this.#near === undefined || request.cache === undefined) return await this.#elect(request);
     const keep = this.#near.reading(request.key);
-    let claim: Claim | undefined;
+    let found: StoredOutcome | undefined;
     try {
-      claim = await this.#elect(request);
-      return claim;
+      const answer = await this.#elect(request);
+      if (answer.role === 'cached') found = answer.stored;
+      return answer;
     } finally {
-      keep(claim?.role === 'cached' ? claim.stored : undefined);
+      keep(found);
     }
   }
 
