@@ -58,12 +58,16 @@ export function widestCacheRead(waiters: readonly Waiter[]): CacheRead | undefin
   return widest;
 }
 
-/** What a copy in this process has to be to answer all of them; undefined where one of them is to ask the coordinator. */
+/**
+ * What a copy in this process has to be to answer all of them; undefined where one of them is to ask the coordinator, as
+ * each does that must not miss an invalidation whose message is still under way.
+ */
 export function copyReadOf(waiters: readonly Waiter[]): CopyRead | undefined {
   const copy = { freshMs: waiters.length === 0 ? 0 : Number.POSITIVE_INFINITY, refreshesEarly: false };
   for (const { options } of waiters) {
-    const { earlyRefresh, ttlMs } = options;
-    copy.freshMs = Math.min(copy.freshMs, cacheReadOf(options)?.freshMs ?? 0, earlyRefresh ? ttlMs : Number.POSITIVE_INFINITY);
+    const { earlyRefresh, ttlMs, freshness } = options;
+    const acceptedMs = freshness === 'join' ? (cacheReadOf(options)?.freshMs ?? 0) : 0;
+    copy.freshMs = Math.min(copy.freshMs, acceptedMs, earlyRefresh ? ttlMs : Number.POSITIVE_INFINITY);
     copy.refreshesEarly ||= earlyRefresh;
   }
   return copy.freshMs > 0 ? copy : undefined;

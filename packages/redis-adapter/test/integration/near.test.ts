@@ -105,8 +105,14 @@ describe('a copy in this process', () => {
     expect([read?.value, read?.source]).toEqual(['v2', 'cache']);
   });
 
-  it('is not asked by a call that wants no stored value', async () => {
+  it('is not asked by a call that must not miss an invalidation, nor by one that wants no stored value', async () => {
     const [a] = join(1);
+    await a?.run('confirmed', () => 'v1', LONG);
+    await a?.run('confirmed', () => 'never', LONG);
+    count();
+    expect(await a?.run('confirmed', () => 'never', { ...LONG, freshness: 'confirmed' })).toBe('v1');
+    expect(commands.filter((name) => name === 'EVALSHA')).toHaveLength(1);
+    expect(await a?.run('confirmed', () => 'strict', { ...LONG, freshness: 'strict' })).toBe('strict');
     await a?.run('k', () => 'v1', LONG);
     await a?.run('k', () => 'never', LONG);
     expect(await a?.run('k', () => 'v2')).toBe('v2');
