@@ -1,5 +1,5 @@
 export type { BreakerOptions } from './breaker-options.js';
-export type { NearOptions } from './near.js';
+export type { NearOptions } from './near-options.js';
 export { defaultCodec } from './codec.js';
 export type { RedisCoordinatorOptions, RedisLike } from './options.js';
 export { redisCoordinator } from './redis-coordinator.js';

@@ -4,7 +4,7 @@ import type { Cluster, Redis } from 'ioredis';
 import { BREAKER_DEFAULTS, type BreakerOptions, checkBreaker, resolveBreaker, type ResolvedBreaker } from './breaker-options.js';
 import { checkCompress, compressBytesMin } from './compression.js';
 import { FRAME_OVERHEAD_BYTES_MAX } from './frame.js';
-import { checkNear, type NearOptions, nearOptions } from './near.js';
+import { checkNear, type NearOptions, nearOptions } from './near-options.js';
 import { checkSecret, secretKeys } from './signing.js';
 
 /**
