@@ -162,6 +162,94 @@ export const MUTATIONS = [
       { file: 'flight/flight.ts', find: "waiter.options.freshness === 'confirmed' &&", replace: 'waiter.options === undefined &&' },
     ],
   },
+  {
+    name: 'a flight that an invalidation fenced stores its outcome',
+    isOfStored: true,
+    patches: [
+      {
+        file: 'testing/memory-store.ts',
+        find: 'if (isCurrent && token > state.floor && cache !== undefined) {',
+        replace: 'if (state !== undefined && cache !== undefined) {',
+      },
+      { file: 'testing/memory-store.ts', find: 'if (entry.token <= this.#floor(key, floor)) {', replace: 'if (entry === undefined) {' },
+    ],
+  },
+  {
+    name: 'an invalidation leaves what is stored',
+    isOfStored: true,
+    patches: [
+      {
+        file: 'testing/memory-store.ts',
+        find: 'this.#values.delete(key); this.#errors.delete(key); this.#states',
+        replace: 'this.#states',
+      },
+      { file: 'testing/memory-store.ts', find: 'if (entry.token <= this.#floor(key, floor)) {', replace: 'if (entry === undefined) {' },
+    ],
+  },
+  {
+    name: 'a reader does not look at the age of what is stored',
+    isOfStored: true,
+    patches: [{ file: 'caching.ts', find: "if (ageMs < read.freshMs) return 'fresh';", replace: "return 'fresh';" }],
+  },
+  {
+    name: 'each reader of a stale value refreshes it',
+    isOfStored: true,
+    patches: [
+      {
+        file: 'testing/memory-store.ts',
+        find: 'if (lease === undefined || this.#mayTakeOver(lease, request)) return undefined;',
+        replace: 'if (lease === undefined || request.cache !== undefined) return undefined;',
+      },
+    ],
+  },
+  {
+    name: 'a load does not ask whether its tag was invalidated',
+    isOfStored: true,
+    patches: [{ file: 'claimant.ts', find: 'return last > since;', replace: 'return last > since + Infinity;' }],
+  },
+  {
+    name: 'the tag clock is not read before the load',
+    isOfStored: true,
+    patches: [{ file: 'flight/lease.ts', find: 'this.#tagTime = await this.#claimant.tagTime();', replace: 'this.#tagTime = Infinity;' }],
+  },
+  {
+    name: 'a key is not noted under its tags',
+    isOfStored: true,
+    patches: [{ file: 'claimant.ts', find: 'livesMs: livesMs ?? 0', replace: 'livesMs: 0' }],
+  },
+  {
+    name: 'the invalidation of a tag does not wait for its keys',
+    isOfStored: true,
+    patches: [
+      {
+        file: 'tag-invalidation.ts',
+        find: 'await Promise.all(keys.map((key) => host.invalidate(key)));',
+        replace: 'void keys.map((key) => host.invalidate(key).catch(() => undefined));',
+      },
+    ],
+  },
+  {
+    name: 'the issuer of an invalidation by tag does not drop its own flights',
+    isOfStored: true,
+    patches: [
+      {
+        file: 'collapser.ts',
+        find: 'for (const flight of this.#boarding.openFlights()) if (flight.mayCarry(tag)) this.leave(flight);',
+        replace: '',
+      },
+    ],
+  },
+  {
+    name: 'an invalidation by tag that failed is forgotten',
+    isOfStored: true,
+    patches: [
+      {
+        file: 'invalidations.ts',
+        find: 'if (this.#owedTags.size === 0 && !this.#owedKeys.has(key)) return undefined;',
+        replace: 'if (!this.#owedKeys.has(key)) return undefined;',
+      },
+    ],
+  },
 ];
 
 function recovery(condition) {

@@ -711,7 +711,7 @@ function serverClock(timeline: Timeline) {
 }
 
 /** Warnings are of no interest here, and thousands of runs would print them. */
-function silenceWarnings(): () => void {
+export function silenceWarnings(): () => void {
   const { emitWarning } = process;
   process.emitWarning = () => undefined;
   return () => {

@@ -29,7 +29,11 @@ export function buildVariant(name, patches = []) {
   };
   writeFileSync(
     join(folder, 'tsconfig.json'),
-    JSON.stringify({ extends: join(root, 'tsconfig.base.json'), compilerOptions: options, files: ['test/simulation/simulation.ts'] }),
+    JSON.stringify({
+      extends: join(root, 'tsconfig.base.json'),
+      compilerOptions: options,
+      files: ['test/simulation/simulation.ts', 'test/simulation/stored.ts'],
+    }),
   );
   const { status, stdout } = spawnSync(process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-p', folder], {
     encoding: 'utf8',
