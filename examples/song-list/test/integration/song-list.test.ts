@@ -1,4 +1,13 @@
-import { type PostgresServer, startApp, startPostgres, startRedis, type TestApp, type TestServer, waitFor } from '@oneflight/testkit';
+import {
+  type PostgresServer,
+  redisCommand,
+  startApp,
+  startPostgres,
+  startRedis,
+  type TestApp,
+  type TestServer,
+  waitFor,
+} from '@oneflight/testkit';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -153,6 +162,13 @@ async function heldSorts(): Promise<readonly string[] | undefined> {
   return rows.length === 0 ? undefined : rows.map(({ name }) => name);
 }
 
+/** How many replicas wait for the sort of another. */
+async function followers(): Promise<number> {
+  const keys = [await redisCommand(redis, 'KEYS', 'oneflight:v1:*:w')].flat();
+  const counts = await Promise.all(keys.map((key) => redisCommand(redis, 'HLEN', String(key))));
+  return counts.reduce<number>((sum, count) => sum + Number(count), 0);
+}
+
 /** One like makes the list be sorted; so many more come while that sort is held up. Returns how many sorts it all took. */
 async function sortsForLikesDuringASort(likes: number): Promise<number> {
   for (;;) {
@@ -161,6 +177,8 @@ async function sortsForLikesDuringASort(likes: number): Promise<number> {
     await like(0, 1);
     await waitFor(heldSorts, { what: 'a sort to begin', everyMs: 5 });
     const heldFrom = performance.now();
+    // One that has not heard of the first like yet would rightly sort for it after the next one.
+    await waitFor(async () => (await followers()) === REPLICAS - 1, { what: 'all others to wait for it', everyMs: 5 });
     await Promise.all(Array.from({ length: likes }, (_, turn) => like(turn % REPLICAS, 2)));
     await release();
     const heldMs = performance.now() - heldFrom;
