@@ -113,7 +113,7 @@ function directivesOf(field: string | undefined): Directives {
 /** RFC 9213: the generated ones are either plain or broken; a broken one is as good as none. */
 function targetedOf(field: string | undefined): Directives | undefined {
   if (field === undefined || field.trim() === '') return undefined;
-  const isDictionary = field.split(',').every((part) => /^\s*[a-z*][a-z0-9_.*-]*(=(\d{1,15}|"[^"]*"|[A-Za-z*][\w-]*))?\s*$/.test(part));
+  const isDictionary = field.split(',').every((part) => /^\s*[a-z*][a-z0-9_.*-]*(=(-?\d{1,15}|"[^"]*"|[A-Za-z*][\w-]*))?\s*$/.test(part));
   // Of members with the same name the last one counts (RFC 9651 section 4.2.2).
   return isDictionary ? new Map([...directivesOf(field)].map(([name, given]) => [name, given.slice(-1)])) : undefined;
 }
