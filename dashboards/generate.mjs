@@ -1,18 +1,38 @@
-// Writes oneflight.json from panels.mjs: `node dashboards/generate.mjs`. The result is committed.
+// Writes each dashboard from its panels: `node dashboards/generate.mjs`. The results are committed.
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { rows as httpRows } from './http-panels.mjs';
 import { rows } from './panels.mjs';
 
 const COLUMNS = 24;
 const HEIGHT = 8;
 const DATASOURCE = { type: 'prometheus', uid: '${datasource}' };
 
-/** The dashboard as Grafana imports it. */
-export function dashboard() {
-  return {
-    uid: 'oneflight',
+/** By name: what each dashboard is, and the metric that every process it shows has. */
+const BOARDS = {
+  oneflight: {
     title: 'oneflight',
     description: 'Request collapsing: what it saves, how well it works, and how its coordinator does.',
+    metric: 'oneflight_requests_total',
+    rows,
+  },
+  'oneflight-http': {
+    title: 'oneflight: HTTP',
+    description: 'The Express middleware: how requests were answered, why some were not collapsed, and what is stored.',
+    metric: 'oneflight_http_requests_total',
+    rows: httpRows,
+  },
+};
+
+export const names = Object.keys(BOARDS);
+
+/** A dashboard as Grafana imports it. */
+function dashboard(name) {
+  const board = BOARDS[name];
+  return {
+    uid: name,
+    title: board.title,
+    description: board.description,
     tags: ['oneflight'],
     editable: false,
     graphTooltip: 1,
@@ -20,12 +40,13 @@ export function dashboard() {
     schemaVersion: 39,
     time: { from: 'now-1h', to: 'now' },
     timezone: 'utc',
-    templating: { list: variables() },
-    panels: placed(),
+    links: [{ type: 'dashboards', title: 'oneflight', tags: ['oneflight'], asDropdown: false, includeVars: true, keepTime: true }],
+    templating: { list: variables(board.metric) },
+    panels: placed(board.rows),
   };
 }
 
-function variables() {
+function variables(metric) {
   const multi = { type: 'query', datasource: DATASOURCE, refresh: 2, multi: true, includeAll: true, allValue: '.+', sort: 1 };
   const chosen = (name, label, query) => ({
     name,
@@ -36,16 +57,16 @@ function variables() {
   });
   return [
     { name: 'datasource', label: 'Data source', type: 'datasource', query: 'prometheus', current: {} },
-    chosen('job', 'Job', 'label_values(oneflight_requests_total, job)'),
-    chosen('instance', 'Instance', 'label_values(oneflight_requests_total{job=~"$job"}, instance)'),
-    chosen('namespace', 'Collapser', 'label_values(oneflight_requests_total{job=~"$job", instance=~"$instance"}, namespace)'),
+    chosen('job', 'Job', `label_values(${metric}, job)`),
+    chosen('instance', 'Instance', `label_values(${metric}{job=~"$job"}, instance)`),
+    chosen('namespace', 'Collapser', `label_values(${metric}{job=~"$job", instance=~"$instance"}, namespace)`),
   ];
 }
 
-function placed() {
+function placed(boardRows) {
   const panels = [];
   let y = 0;
-  for (const row of rows) {
+  for (const row of boardRows) {
     panels.push({
       id: panels.length + 1,
       type: 'row',
@@ -102,9 +123,11 @@ function optionsOf(type) {
   }
 }
 
-/** The file's content. */
-export function generated() {
-  return `${JSON.stringify(dashboard(), null, 2)}\n`;
+/** The content of a dashboard's file. */
+export function generated(name) {
+  return `${JSON.stringify(dashboard(name), null, 2)}\n`;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) writeFileSync(new URL('oneflight.json', import.meta.url), generated());
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  for (const name of names) writeFileSync(new URL(`${name}.json`, import.meta.url), generated(name));
+}

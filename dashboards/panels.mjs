@@ -1,18 +1,9 @@
 // What the dashboard shows, row by row. `generate.mjs` makes oneflight.json of it; docs/metrics.md names every panel.
 
-/** Series of the chosen processes and collapsers. Every expression is bounded by these. */
-const ONE = 'job=~"$job", instance=~"$instance", namespace=~"$namespace"';
-
-const rate = (metric, labels = '') => `rate(oneflight_${metric}{${ONE}${labels && `, ${labels}`}}[$__rate_interval])`;
-const sum = (by, vector) => (by ? `sum by (${by}) (${vector})` : `sum(${vector})`);
-const quantile = (q, by, metric) => `histogram_quantile(${q}, ${sum(`le${by && `, ${by}`}`, rate(`${metric}_bucket`))})`;
-const gauge = (metric, labels = '') => `oneflight_${metric}{${ONE}${labels && `, ${labels}`}}`;
+import { gauge, ONE, panel, quantile, rate, sum, target } from './expressions.mjs';
 
 /** Share of the calls that needed no load of their own. */
 const workSaved = (by) => `1 - ${sum(by, rate('executions_total'))} / ${sum(by, rate('requests_total'))}`;
-
-const panel = (title, description, unit, targets, more = {}) => ({ title, description, unit, targets, type: 'timeseries', ...more });
-const target = (expr, legend) => ({ expr, legend });
 
 export const rows = [
   {

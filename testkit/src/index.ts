@@ -1,5 +1,7 @@
 export type { TestApp } from './app-process.js';
 export { startApp } from './app-process.js';
+export type { Dashboard, Panel, Rule, RuleTest } from './dashboards.js';
+export { chosen, dashboard, drawn, fileOf, metricsIn, rowsUnder, rulesOf, ruleTests, textOf } from './dashboards.js';
 export { freePort } from './free-port.js';
 export type { TestNginx } from './nginx.js';
 export { findNginx, startNginx } from './nginx.js';
@@ -7,6 +9,8 @@ export type { RegisterOperation } from './linearizability.js';
 export { isLinearizable, readsThatMiss } from './linearizability.js';
 export type { PostgresServer } from './postgres-server.js';
 export { startPostgres } from './postgres-server.js';
+export type { PrometheusServer, Sample } from './prometheus-server.js';
+export { findPrometheus, runPromtool, startPrometheus } from './prometheus-server.js';
 export type { ClusterSetup, TestCluster } from './redis-cluster.js';
 export { startCluster } from './redis-cluster.js';
 export type { Reply } from './redis-command.js';

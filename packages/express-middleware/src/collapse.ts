@@ -124,7 +124,10 @@ class Site {
     const { request, response } = exchange;
     const getKey = request.method === 'GET' ? key : requestKey(request, this.#options, this.handler, 'GET');
     const found = await cache.find(getKey, request);
-    if (response.headersSent || response.destroyed) return;
+    if (response.headersSent || response.destroyed) {
+      this.#tally.collapsed++;
+      return this.#noteGone(response);
+    }
     if (found !== undefined && cache.mayUse(found, demands)) {
       this.#tally.collapsed++;
       return this.#answerFromStore(exchange, found.answer, found.ageMs);
@@ -171,12 +174,13 @@ class Site {
   }
 
   stats(): CollapseStats {
-    const { collapsed, replayed, streamed, truncated, bypassed, unshareable, unserved, refused, capturing, capturedBytes } = this.#tally;
-    const { hits, stale, stored, revalidated, missing, changes, changesLost } = this.#tally;
+    const { collapsed, handled, replayed, streamed, truncated, failed, elsewhere, refused, capturing, capturedBytes } = this.#tally;
+    const { hits, stale, staleIfError, stored, revalidated, missing, changes, changesLost } = this.#tally;
+    const { bypassed, unshareable, unserved, left } = this.#tally;
     return {
-      ...{ collapsed, replayed, streamed, truncated, refused, capturing, capturedBytes },
-      ...{ hits, stale, stored, revalidated, missing, changes, changesLost },
-      ...{ bypassed: { ...bypassed }, unshareable: { ...unshareable }, unserved: { ...unserved } },
+      ...{ collapsed, handled, replayed, streamed, truncated, failed, elsewhere, refused, capturing, capturedBytes },
+      ...{ hits, stale, staleIfError, stored, revalidated, missing, changes, changesLost },
+      ...{ bypassed: { ...bypassed }, unshareable: { ...unshareable }, unserved: { ...unserved }, left: { ...left } },
       hitForMissKeys: this.#missed.size,
       getKeys: this.#gets.size,
     };
@@ -217,7 +221,7 @@ class Site {
       lead?.();
       if (context.isRefresh) await detach(request, response, before);
       else if (response.headersSent) throw new StepAsideError('this request was answered before its turn to load came');
-      else handled = true;
+      else handled = this.#noteHandled(handled);
       return capture(this.#loadOptions(exchange, flight, context, cache), context, leave, () => ownContext.runInAsyncScope(next));
     };
     const early = (offered: unknown): { readonly value: LiveAnswer } | undefined => {
@@ -238,24 +242,42 @@ class Site {
       });
       if (!handled) this.#answerWith(result, exchange, flight);
     } catch (error) {
-      if (handled) return;
-      if (isHead(leaves.signal.reason)) this.#tryVariant(leaves.signal.reason, exchange, flight);
-      else if (!leaves.signal.aborted) this.#answerWithout(error, exchange);
+      const { aborted, reason } = leaves.signal;
+      if (handled) return void (aborted && this.#tally.note({ type: 'left', reason: 'handling' }));
+      if (isHead(reason)) this.#tryVariant(reason, exchange, flight);
+      else if (aborted) this.#noteGone(response);
+      else this.#answerWithout(error, exchange);
     } finally {
       leaveGets?.();
       response.off('close', leave);
     }
   }
 
+  /** A request whose handler runs is counted once, however often it is asked to load. */
+  #noteHandled(before: boolean): true {
+    if (!before) this.#tally.handled++;
+    return true;
+  }
+
+  /** A request that nobody needs to answer any more. */
+  #noteGone({ headersSent }: Response): void {
+    if (headersSent) this.#tally.elsewhere++;
+    else this.#tally.note({ type: 'left', reason: 'waiting' });
+  }
+
   #answerWith({ value: answer, source, ageMs }: FlightResult<Answer | LiveAnswer | null>, exchange: Exchange, flight: Flight): void {
     const { request, response } = exchange;
-    if (response.headersSent) return;
+    if (response.headersSent) return this.#noteGone(response);
     if (answer === null) return this.#runAlone(exchange, 'error');
     const tell = (): void => this.#tell(response, { how: 'follower', varies: flight.variant !== undefined });
     if (answer instanceof LiveAnswer) {
       this.#tally.replayed++;
       this.#tally.streamed++;
-      return replayLive(request, response, answer, tell, () => this.#tally.note({ type: 'truncated' }));
+      return replayLive(request, response, answer, {
+        beforeHead: tell,
+        onCut: () => this.#tally.note({ type: 'truncated' }),
+        onLeft: () => this.#tally.note({ type: 'left', reason: 'reading' }),
+      });
     }
     if (flight.isUnkept !== true) this.#cache?.learn(flight.key, flight.variant, answer);
     if (!isFor(request, answer)) return this.#tryVariant(answer, exchange, flight);
@@ -277,9 +299,12 @@ class Site {
 
   /** No answer came: an error for the application only where running the handler is what must not happen. */
   #answerWithout(error: unknown, exchange: Exchange): void {
-    if (exchange.response.headersSent) return;
+    if (exchange.response.headersSent) return this.#noteGone(exchange.response);
     const failure = errorFor(error);
-    if (failure !== undefined) return exchange.next(failure);
+    if (failure !== undefined) {
+      this.#tally.failed++;
+      return exchange.next(failure);
+    }
     this.#runAlone(exchange, isTimeout(error) ? 'timeout' : 'error');
   }
 

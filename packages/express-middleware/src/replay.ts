@@ -15,33 +15,38 @@ export function replay(request: Request, response: Response, answer: Answer, bef
   else response.end(answer.body);
 }
 
-/**
- * Answers a request with an answer that is still being made.
- *
- * @param onCut Called when it broke off, or its caller was too slow for it: the connection is then closed in its middle.
- */
-export function replayLive(
-  request: Request,
-  response: Response,
-  { head, body }: LiveAnswer,
-  beforeHead: () => void,
-  onCut: () => void,
-): void {
-  if (isAnsweredByHead(request, response, head, beforeHead)) return;
+/** What is told while an answer is passed on as it is made. */
+interface LiveEvents {
+  /** Adds what only this caller is to see, after all else. */
+  readonly beforeHead: () => void;
+  /** It broke off, or its caller was too slow for it: the connection is closed in its middle. */
+  readonly onCut: () => void;
+  /** Its caller went away before it had all of it. */
+  readonly onLeft: () => void;
+}
+
+/** Answers a request with an answer that is still being made. */
+export function replayLive(request: Request, response: Response, { head, body }: LiveAnswer, tell: LiveEvents): void {
+  if (isAnsweredByHead(request, response, head, tell.beforeHead)) return;
+  let isCut = false;
   const reader = body.read({
     write: (bytes) => !response.destroyed && response.write(bytes),
     flush: () => flushOf(response)?.(),
     end: () => response.end(),
     cut: () => {
       if (response.destroyed) return;
-      onCut();
+      isCut = true;
+      tell.onCut();
       response.destroy();
     },
   });
   if (reader === undefined) return void response.destroy(); // nobody is told of an answer that is not whole any more
   response.flushHeaders();
   response.on('drain', () => reader.drained());
-  response.once('close', () => reader.leave());
+  response.once('close', () => {
+    if (!isCut && !response.writableFinished) tell.onLeft();
+    reader.leave();
+  });
   reader.pump();
 }
 

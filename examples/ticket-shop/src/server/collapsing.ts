@@ -1,5 +1,5 @@
 import { createCollapser, type Collapser, type Key, type Loader } from '@oneflight/core';
-import { collapse } from '@oneflight/express-middleware';
+import { collapse, type CollapseHandler } from '@oneflight/express-middleware';
 import { redisCoordinator } from '@oneflight/redis-adapter';
 import type { RequestHandler } from 'express';
 import { Redis } from 'ioredis';
@@ -20,6 +20,8 @@ export interface Collapsing {
   readonly collapser: Collapser;
   /** All that there are, for their metrics. */
   readonly collapsers: readonly Collapser[];
+  /** The middleware of each, for their metrics. */
+  readonly middlewares: readonly CollapseHandler[];
   /** For routes that show what no order changes: equal requests run the handler once. */
   readonly middleware: RequestHandler;
   run<T>(key: Key, loader: Loader<T>): Promise<T>;
@@ -42,6 +44,7 @@ export function createCollapsing(options: { redisUrl: string | undefined; mode: 
     mode: options.mode,
     collapser: inCluster,
     collapsers,
+    middlewares: Object.values(middlewares),
     middleware(request, response, next) {
       if (this.mode === 'off') next();
       else void middlewares[this.mode](request, response, next);

@@ -14,7 +14,7 @@ const config = readConfig(process.env);
 const pool = new pg.Pool({ connectionString: config.databaseUrl, max: config.poolSize, idleTimeoutMillis: 0 });
 pool.on('error', (error) => console.error('an idle database connection broke:', error.message));
 const collapsing = createCollapsing({ redisUrl: config.redisUrl, mode: config.collapse });
-const shop: Shop = { pool, collapsing, metrics: createMetrics(collapsing.collapsers), busyMs: config.busyMs };
+const shop: Shop = { pool, collapsing, metrics: createMetrics(collapsing), busyMs: config.busyMs };
 const server = createServer(createApp(shop));
 
 await prepareDatabase(pool);

@@ -1,9 +1,11 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 
-import type { Collapser } from '@oneflight/core';
 import { collectMetrics } from '@oneflight/core/prometheus';
+import { collectHttpMetrics } from '@oneflight/express-middleware/prometheus';
 import { Counter, Registry } from 'prom-client';
+
+import type { Collapsing } from './collapsing.js';
 
 /** What one replica tells Prometheus: how its collapsers do, and what they are measured by. */
 export interface ShopMetrics {
@@ -12,9 +14,10 @@ export interface ShopMetrics {
   readonly seatQueries: Counter;
 }
 
-export function createMetrics(collapsers: readonly Collapser[]): ShopMetrics {
+export function createMetrics({ collapsers, middlewares }: Pick<Collapsing, 'collapsers' | 'middlewares'>): ShopMetrics {
   const registry = new Registry();
   for (const collapser of collapsers) collectMetrics(collapser, { registry });
+  for (const middleware of middlewares) collectHttpMetrics(middleware, { registry });
   const seatQueries = new Counter({
     name: 'ticket_shop_seat_queries_total',
     help: 'Seat queries sent to PostgreSQL.',

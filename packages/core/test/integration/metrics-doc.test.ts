@@ -6,8 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { fileOf, textOf } from '../support/dashboards.js';
-import { findPrometheus, runPromtool } from '../support/prometheus-server.js';
+import { fileOf, findPrometheus, runPromtool, textOf } from '@oneflight/testkit';
 
 const execute = promisify(execFile);
 const found = findPrometheus();

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createCollapser, type Replica } from '../../src/index.js';
 import { memoryHub } from '../../src/testing/index.js';
 import { cluster, legs } from '../support/cluster.js';
-import { textOf } from '../support/dashboards.js';
+import { textOf } from '@oneflight/testkit';
 import { fates, manualLoader } from '../support/loads.js';
 
 /*

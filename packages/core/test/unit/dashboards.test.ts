@@ -3,42 +3,31 @@ import { Registry } from 'prom-client';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { createCollapser } from '../../src/index.js';
 import { collectMetrics } from '../../src/prometheus/index.js';
-import {
-  dashboard,
-  drawn,
-  fileOf,
-  metricsIn,
-  rulesOf,
-  ruleTests,
-  textOf,
-  type Dashboard,
-  type Panel,
-  type Rule,
-} from '../support/dashboards.js';
+import { dashboard, drawn, fileOf, metricsIn, rulesOf, ruleTests, textOf, type Dashboard, type Panel, type Rule } from '@oneflight/testkit';
 
 /** Metrics that no panel shows, and why. */
 const UNUSED: Readonly<Record<string, string>> = {};
 
-let board: Dashboard;
-let panels: Panel[];
-let alerts: Rule[];
-let recordings: Rule[];
+const { generated, names } = (await import(fileOf('dashboards/generate.mjs').href)) as {
+  generated: (name: string) => string;
+  names: string[];
+};
 
-beforeAll(async () => {
-  board = await dashboard();
-  panels = drawn(board);
-  alerts = await rulesOf('observability/alerts.yml');
-  recordings = await rulesOf('observability/rules.yml');
-});
+describe.each(names)('the dashboard %s', (name) => {
+  let board: Dashboard;
+  let panels: Panel[];
 
-describe('the dashboard', () => {
+  beforeAll(async () => {
+    board = await dashboard(name);
+    panels = drawn(board);
+  });
+
   it('is what its script generates', async () => {
-    const { generated } = (await import(fileOf('dashboards/generate.mjs').href)) as { generated: () => string };
-    expect(await textOf('dashboards/oneflight.json')).toBe(generated());
+    expect(await textOf(`dashboards/${name}.json`)).toBe(generated(name));
   });
 
   it('cannot be edited in Grafana, where changes would be lost, and has an id that stays', () => {
-    expect(board).toMatchObject({ editable: false, uid: 'oneflight' });
+    expect(board).toMatchObject({ editable: false, uid: name });
   });
 
   it('lets its user choose the data source, job, instance and collapser; the choice follows the time range', () => {
@@ -81,15 +70,10 @@ describe('the dashboard', () => {
     const counters = await namesOf('counter', 'histogram');
     for (const { expr } of expressions()) {
       for (const [range] of expr.matchAll(/\[[^\]]*\]/g)) expect(['[$__rate_interval]', '[$__range]']).toContain(range);
-      for (const name of metricsIn(expr).filter((one) => counters.has(one))) {
-        expect(expr).toMatch(new RegExp(`sum(?: by \\([\\w, ]+\\) )?\\((?:rate|increase)\\(${name}`));
+      for (const metric of metricsIn(expr).filter((one) => counters.has(one) || one.endsWith('_total'))) {
+        expect(expr).toMatch(new RegExp(`sum(?: by \\([\\w, ]+\\) )?\\((?:rate|increase)\\(${metric}`));
       }
     }
-  });
-
-  it('uses only metrics that exist, and shows every metric that exists or says why not', async () => {
-    const used = new Set(expressions().flatMap(({ expr }) => metricsIn(expr)));
-    expect([...used, ...Object.keys(UNUSED)].toSorted()).toEqual([...(await namesOf())].toSorted());
   });
 
   function expressions(): { expr: string }[] {
@@ -97,14 +81,29 @@ describe('the dashboard', () => {
   }
 });
 
-describe('the alerts and recording rules', () => {
-  it('use only metrics that exist, with labels that exist, and rules that are recorded', async () => {
-    const names = await namesOf();
-    const recorded = new Set(recordings.map(({ record }) => record));
-    for (const { expr } of [...alerts, ...recordings]) {
-      expect(metricsIn(expr).filter((name) => !names.has(name))).toEqual([]);
-      for (const [name] of expr.matchAll(/\w+:oneflight_\w+:\w+/g)) expect(recorded).toContain(name);
-    }
+it('the dashboard of the collapser uses only metrics that exist, and shows every metric that exists or says why not', async () => {
+  const used = drawn(await dashboard()).flatMap(({ targets = [] }) => targets.flatMap(({ expr }) => metricsIn(expr)));
+  expect([...new Set(used), ...Object.keys(UNUSED)].toSorted()).toEqual([...(await namesOf())].toSorted());
+});
+
+it('the alerts and recording rules use only metrics that exist, and rules that are recorded', async () => {
+  const recordings = await rulesOf('observability/rules.yml');
+  const metrics = await namesOf();
+  const recorded = new Set(recordings.map(({ record }) => record));
+  for (const { expr } of [...(await rulesOf('observability/alerts.yml')), ...recordings]) {
+    expect(metricsIn(expr).filter((name) => !metrics.has(name))).toEqual([]);
+    for (const [name] of expr.matchAll(/\w+:oneflight_\w+:\w+/g)) expect(recorded).toContain(name);
+  }
+});
+
+describe.each([
+  ['alerts.yml', 'rules.test.yml'],
+  ['http-alerts.yml', 'http-rules.test.yml'],
+])('the alerts of %s', (file, tests) => {
+  let alerts: Rule[];
+
+  beforeAll(async () => {
+    alerts = await rulesOf(`observability/${file}`);
   });
 
   it('say what happened and to whom, how bad it is, and which page tells what to do', async () => {
@@ -131,7 +130,7 @@ describe('the alerts and recording rules', () => {
   });
 
   it('are tested: each alert fires in one test at least, and is quiet in another', async () => {
-    const cases = (await ruleTests()).flatMap(({ alert_rule_test: some = [] }) => some);
+    const cases = (await ruleTests(`observability/${tests}`)).flatMap(({ alert_rule_test: some = [] }) => some);
     for (const { alert } of alerts) {
       const own = cases.filter(({ alertname }) => alertname === alert);
       expect(

@@ -4,7 +4,7 @@ import { parse } from 'yaml';
 import { createCollapser } from '../../src/index.js';
 import { collectMetrics } from '../../src/prometheus/index.js';
 import { LABEL_VALUES } from '../../src/prometheus/labels.js';
-import { dashboard, drawn, rulesOf, textOf } from '../support/dashboards.js';
+import { dashboard, drawn, rowsUnder as rowsOfPage, rulesOf, textOf } from '@oneflight/testkit';
 
 /** docs/metrics.md is compared with what there is. */
 let page: string;
@@ -101,17 +101,6 @@ describe('docs/metrics.md', () => {
   });
 });
 
-/** The cells of the tables under a heading, down to the next of its level or above. */
 function rowsUnder(title: string): string[][] {
-  const [, level = '', body = ''] = new RegExp(`^(#+) ${title}\n([\\s\\S]*?)(?=^#{1,3} |(?![\\s\\S]))`, 'm').exec(page) ?? [];
-  if (level === '') throw new Error(`expected a heading ${title}, got none`);
-  const lines = body.split('\n').filter((line) => line.startsWith('|'));
-  return lines
-    .filter((line, index) => !/^\|[\s:|-]+\|$/.test(line) && !/^\|[\s:|-]+\|$/.test(lines[index + 1] ?? ''))
-    .map((line) =>
-      line
-        .slice(1, -1)
-        .split('|')
-        .map((cell) => cell.trim()),
-    );
+  return rowsOfPage(page, title);
 }

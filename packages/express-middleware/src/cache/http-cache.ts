@@ -127,9 +127,10 @@ export class HttpCache {
       onTaken: (how: 'validated' | 'failed', status: number) => {
         revalidation.status = status;
         if (how === 'validated') this.#tally.revalidated++;
-        else this.#tally.stale++;
-        if (how === 'failed') keeping.isStale(ageNow());
-        else keeping.renews(value);
+        if (how === 'validated') return keeping.renews(value);
+        this.#tally.stale++;
+        this.#tally.staleIfError++;
+        keeping.isStale(ageNow());
       },
     };
     return revalidation;

@@ -3,7 +3,7 @@ import { Counter, Gauge, type OpenMetricsContentType, register, type Registry } 
 
 import type { CollapseHandler } from '../collapse.js';
 import type { CollapseStats } from '../tally.js';
-import { BYPASS_REASONS, UNSERVED_REASONS, UNSHAREABLE_REASONS } from './reasons.js';
+import { BYPASS_REASONS, HTTP_OUTCOMES, type HttpOutcome, LEFT_WHILE, UNSERVED_REASONS, UNSHAREABLE_REASONS } from './reasons.js';
 
 type MetricsRegistry = Registry | Registry<OpenMetricsContentType>;
 
@@ -84,8 +84,34 @@ interface CounterOf {
 
 const FIRST = 'http_collapsed_total';
 
+/** How each request ended: every request that came and waits no more is in exactly one. */
+function outcomesOf(stats: CollapseStats): Record<HttpOutcome, number> {
+  const { replayed, streamed, hits, handled, missing, failed, elsewhere, left } = stats;
+  const stale = stats.stale - stats.staleIfError;
+  return {
+    ...{ handler: handled, copy: replayed - streamed - hits - stale, live: streamed, fresh: hits, stale },
+    ...{ bypass: total(stats.bypassed), unserved: total(stats.unserved), missing, failed, elsewhere, left: left.waiting },
+  };
+}
+
+function total(counts: Values): number {
+  return Object.values(counts).reduce<number>((sum, count) => sum + (count ?? 0), 0);
+}
+
 const COUNTERS: Readonly<Record<string, CounterOf>> = {
   [FIRST]: { help: 'Requests that asked the collapser.', values: [''], read: ({ collapsed }) => ({ '': collapsed }) },
+  http_requests_total: {
+    help: 'Requests by how they ended: whose own handler ran, who got a copy of another answer, and so on. Each is counted once.',
+    label: 'outcome',
+    values: HTTP_OUTCOMES,
+    read: outcomesOf,
+  },
+  http_left_total: {
+    help: 'Clients that went away: while their request waited, while its handler ran, or while they read the answer to another one.',
+    label: 'while',
+    values: LEFT_WHILE,
+    read: ({ left }) => left,
+  },
   http_replayed_total: {
     help: 'Requests that were answered with the answer to another one: when it was complete (also from the store), or while it was made.',
     label: 'how',

@@ -15,9 +15,11 @@ import { endedCalls, memoryHub } from '@oneflight/core/testing';
 import express, { type Express, type RequestHandler } from 'express';
 import { afterEach, expect } from 'vitest';
 
-import { collapse, type CollapseHandler, type CollapseOptions } from '../../src/index.js';
+import { collapse, type CollapseHandler, type CollapseOptions, type CollapseStats } from '../../src/index.js';
 
-const opened: { servers: Server[]; collapsers: Collapser[] } = { servers: [], collapsers: [] };
+const opened: { servers: Server[]; collapsers: Collapser[]; middlewares: CollapseHandler[] } = {
+  ...{ servers: [], collapsers: [], middlewares: [] },
+};
 
 afterEach(async () => {
   for (const server of opened.servers.splice(0)) server.close().closeAllConnections();
@@ -26,6 +28,12 @@ afterEach(async () => {
   for (const collapser of collapsers) {
     const { totals } = collapser.stats();
     expect(endedCalls(totals), 'each call is counted in exactly one way to end').toBe(totals.calls);
+  }
+  for (const middleware of opened.middlewares.splice(0)) {
+    const ended = ({ handled, replayed, unserved, failed, elsewhere, left }: CollapseStats): number =>
+      handled + replayed + Object.values(unserved).reduce((sum, count) => sum + count, 0) + failed + elsewhere + left.waiting;
+    const difference = (): number => middleware.stats().collapsed - ended(middleware.stats());
+    await expect.poll(difference, { message: 'each request is counted in exactly one way to end' }).toBe(0);
   }
 });
 
@@ -77,6 +85,7 @@ export async function startShop(count: number, handler: RequestHandler, options?
   const gate = new Promise<void>((resolve) => (open = resolve));
   opened.collapsers.push(...collapsers);
   opened.servers.push(...servers);
+  opened.middlewares.push(...middlewares);
   const waiters = () => collapsers.reduce((sum, collapser) => sum + collapser.stats().waiters, 0);
   return {
     collapsers,

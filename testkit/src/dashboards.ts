@@ -46,15 +46,16 @@ export interface RuleTest {
 
 /** A file of the repository. */
 export function fileOf(path: string): URL {
-  return new URL(`../../../../${path}`, import.meta.url);
+  return new URL(`../../${path}`, import.meta.url);
 }
 
 export async function textOf(path: string): Promise<string> {
   return readFile(fileOf(path), 'utf8');
 }
 
-export async function dashboard(): Promise<Dashboard> {
-  return JSON.parse(await textOf('dashboards/oneflight.json')) as Dashboard;
+/** A dashboard by the name of its file. */
+export async function dashboard(name = 'oneflight'): Promise<Dashboard> {
+  return JSON.parse(await textOf(`dashboards/${name}.json`)) as Dashboard;
 }
 
 export async function rulesOf(path: string): Promise<Rule[]> {
@@ -62,13 +63,36 @@ export async function rulesOf(path: string): Promise<Rule[]> {
   return groups.flatMap(({ rules }) => rules);
 }
 
-export async function ruleTests(): Promise<RuleTest[]> {
-  return (parse(await textOf('observability/rules.test.yml')) as { tests: RuleTest[] }).tests;
+export async function ruleTests(path: string): Promise<RuleTest[]> {
+  return (parse(await textOf(path)) as { tests: RuleTest[] }).tests;
 }
 
 /** Panels that draw something. */
 export function drawn({ panels }: Dashboard): Panel[] {
   return panels.filter(({ type }) => type !== 'row');
+}
+
+/** What Grafana would send of an expression: its variables filled in. */
+export function chosen(expr: string): string {
+  return expr
+    .replaceAll('$__rate_interval', '5s')
+    .replaceAll('$__range', '1m')
+    .replaceAll(/\$(job|instance|namespace)/g, '.+');
+}
+
+/** The cells of the tables under a heading of a page, down to the next heading of level three or above. */
+export function rowsUnder(page: string, title: string): string[][] {
+  const [, level = '', body = ''] = new RegExp(`^(#+) ${title}\n([\\s\\S]*?)(?=^#{1,3} |(?![\\s\\S]))`, 'm').exec(page) ?? [];
+  if (level === '') throw new Error(`expected a heading ${title}, got none`);
+  const lines = body.split('\n').filter((line) => line.startsWith('|'));
+  return lines
+    .filter((line, index) => !/^\|[\s:|-]+\|$/.test(line) && !/^\|[\s:|-]+\|$/.test(lines[index + 1] ?? ''))
+    .map((line) =>
+      line
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
 }
 
 /** Names of our metrics in an expression, without what histograms add. */

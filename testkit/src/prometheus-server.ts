@@ -4,7 +4,8 @@ import { accessSync, constants } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
-import { freePort, waitFor } from '@oneflight/testkit';
+import { freePort } from './free-port.js';
+import { waitFor } from './wait-for.js';
 
 /** One series of an instant query's answer. */
 export interface Sample {
