@@ -55,15 +55,18 @@ export async function textOf(path: string): Promise<string> {
 
 /** A dashboard by the name of its file. */
 export async function dashboard(name = 'oneflight'): Promise<Dashboard> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a file of this repository, whose shape the tests hold
   return JSON.parse(await textOf(`dashboards/${name}.json`)) as Dashboard;
 }
 
 export async function rulesOf(path: string): Promise<Rule[]> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a file of this repository, whose shape the tests hold
   const { groups } = parse(await textOf(path)) as { groups: { rules: Rule[] }[] };
   return groups.flatMap(({ rules }) => rules);
 }
 
 export async function ruleTests(path: string): Promise<RuleTest[]> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a file of this repository, whose shape the tests hold
   return (parse(await textOf(path)) as { tests: RuleTest[] }).tests;
 }
 
