@@ -242,7 +242,8 @@ class Site {
       });
       if (!handled) this.#answerWith(result, exchange, flight);
     } catch (error) {
-      const { aborted, reason } = leaves.signal;
+      const { aborted } = leaves.signal;
+      const reason: unknown = leaves.signal.reason;
       if (handled) return void (aborted && this.#tally.note({ type: 'left', reason: 'handling' }));
       if (isHead(reason)) this.#tryVariant(reason, exchange, flight);
       else if (aborted) this.#noteGone(response);
