@@ -5,6 +5,7 @@ import type { Answer, LiveAnswer } from './answer.js';
 import { type Keeping, lifetimesOf } from './cache/keeping.js';
 import { askIfChanged, type Revalidation, substitute } from './cache/revalidation.js';
 import { conditionsOf, hideConditions } from './conditions.js';
+import { CutAnswerError } from './errors.js';
 import { intercept } from './intercept.js';
 import type { CheckedOptions } from './options.js';
 import { Recorder, type Verdict } from './recorder.js';
@@ -40,10 +41,12 @@ export function capture(given: CaptureOptions, context: LoadContext, onLeft: () 
   const { request, response } = given;
   return new Promise((resolve, reject) => {
     const onVerdict = (verdict: Verdict): void => {
-      given.onVerdict(verdict);
-      if (verdict.kind === 'private') context.unshareable();
-      if (given.keeping !== undefined && verdict.kind === 'shared')
-        context.keep(verdict.answer === undefined ? { ttlMs: 0 } : lifetimesOf(verdict.answer));
+      try {
+        tell(verdict, given, context);
+      } catch (error) {
+        // The handler, in whose call of `end` this runs, has done its work; and those who wait must not do so for ever.
+        reject(new CutAnswerError('the answer could not be passed on', { cause: error }));
+      }
       if (verdict.kind === 'failed') reject(verdict.error);
       else resolve(verdict.kind === 'shared' ? (verdict.answer ?? null) : null);
       if (!recorder.isFollowed) shield.letGo();
@@ -72,6 +75,13 @@ export function capture(given: CaptureOptions, context: LoadContext, onLeft: () 
     if (given.isDetached === true) response.emit('close');
     handle();
   });
+}
+
+function tell(verdict: Verdict, { onVerdict, keeping }: CaptureOptions, context: LoadContext): void {
+  onVerdict(verdict);
+  if (verdict.kind === 'private') context.unshareable();
+  if (keeping !== undefined && verdict.kind === 'shared')
+    context.keep(verdict.answer === undefined ? { ttlMs: 0 } : lifetimesOf(verdict.answer));
 }
 
 /** Watches an answer that nobody else waits for, to find out whether the next ones may be shared. */

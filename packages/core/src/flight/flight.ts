@@ -336,6 +336,7 @@ export class Flight implements Candidate {
   /** The error is the leader's alone: the next waiter, here or on another replica, takes over with a load of its own. */
   async #tryNext(turn: Turn, leader: Waiter, error: unknown): Promise<Turn | undefined> {
     this.waiters.fail(leader, error);
+    this.#stored.refreshFailed();
     this.#giveBack(turn, true);
     if (this.waiters.size === 0) return this.#leaveAnswered();
     if (this.#election === undefined || turn.lease === undefined) return { ...turn, attempt: turn.attempt + 1 };

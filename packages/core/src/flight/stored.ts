@@ -87,7 +87,12 @@ export class Stored {
   /** Somebody joins: answered at once if what is being refreshed does. */
   answerOne(waiter: Waiter): void {
     const stale = this.#now();
-    if (stale !== undefined && this.#refresher !== undefined) this.#answers.giveStoredTo(waiter, stale);
+    if (stale !== undefined) this.#answers.giveStoredTo(waiter, stale);
+  }
+
+  /** Its load failed, with an error that is not shared: the next to load is one who waits. */
+  refreshFailed(): void {
+    this.#refresher = undefined;
   }
 
   /** The load failed: answers those who rather have the stale value. Returns whether the leader would. */

@@ -150,6 +150,25 @@ describe.each([
       expect(loads).toBe(5);
     }));
 
+  it('whose refresh fails with an error that is not shared is loaded by one who waits, and answers those who take it meanwhile', () =>
+    withStage(async (stage) => {
+      const options = { ttlMs: 100, staleWhileRevalidateMs: 1_000, shareErrors: false };
+      const [refresh, own] = [manualLoader(), manualLoader()];
+      await ask(stage, () => 'v1', options);
+      await stage.clock.advance(500);
+      const replica = stage.next();
+      await replica.run('k', refresh, options);
+      await stage.clock.advance(0);
+      const waiting = replica.run('k', own, { ttlMs: 100, shareErrors: false });
+      refresh.runs[0]?.fail(new Error('failure'));
+      await stage.clock.advance(0);
+      expect([refresh.runs.length, own.runs.length]).toEqual([1, 1]);
+      expect(await replica.run('k', own, options)).toBe('v1');
+      own.runs[0]?.end('v2');
+      await stage.clock.advance(0);
+      expect(await waiting).toBe('v2');
+    }));
+
   it('answers instead of an error for staleIfErrorMs', () =>
     withStage(async (stage) => {
       const options = { ttlMs: 100, staleIfErrorMs: 1_000 };

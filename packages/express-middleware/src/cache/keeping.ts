@@ -5,7 +5,7 @@ import type { Answer, AnswerHeader } from '../answer.js';
 import { isAuthorized } from '../identity.js';
 import type { Head } from '../shareable.js';
 import { controlOf } from './control.js';
-import { assess, type Assessment, type Policy } from './terms.js';
+import { assess, type Assessment, type Policy, TERM_MS_MAX } from './terms.js';
 
 /** Decides for one run of a handler whether its answer is kept for requests that come later, and for how long. */
 export class Keeping {
@@ -67,7 +67,9 @@ export class Keeping {
     const headers = withoutAge(answer.headers);
     const isDated = headers.some(([name]) => name === 'date');
     const dated: readonly AnswerHeader[] = isDated ? headers : [...headers, ['date', new Date(headAt).toUTCString()]];
-    return { ...answer, headers: dated, ageMs: ageMs + Math.max(0, at - headAt), terms: { ...terms, wasAuthorized: this.#isAuthorized } };
+    // What is as old as can be when its head is sent is no older when it is complete.
+    const ageNow = Math.min(ageMs + Math.max(0, at - headAt), TERM_MS_MAX);
+    return { ...answer, headers: dated, ageMs: ageNow, terms: { ...terms, wasAuthorized: this.#isAuthorized } };
   }
 
   /** RFC 9111 section 3; that others may have it at all was decided before. */

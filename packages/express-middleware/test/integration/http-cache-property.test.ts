@@ -89,14 +89,17 @@ const step: fc.Arbitrary<Step> = fc.record({
 
 interface Made extends Stored {
   readonly hasCookie: boolean;
+  /** It is a 304: what is stored still holds. */
+  readonly isRenewal: boolean;
 }
 
 /** One sequence of requests for one URL, and all that its handler made. */
 interface Run {
   readonly made: Made[];
+  /** Of those that were found to hold still: as they are since. */
+  readonly renewals: Map<number, Made>;
   step: Step | undefined;
   now: number;
-  handled: number;
 }
 
 /**
@@ -111,6 +114,29 @@ function renewed(stored: Made, by: Made): Made {
   return { ...by, fields: { ...kept, ...by.fields }, requestFields };
 }
 
+/** How a stored answer was used, and why that was wrong. */
+function judge({ made, renewals, now }: Run, index: number, { step, told, isRefreshed }: Use): { how: string; why: string | undefined } {
+  const stored = made[index];
+  const latest = made.at(-1);
+  if (stored === undefined || latest === undefined) throw new Error(`a body that nobody made: ${index}`);
+  const use = renewals.get(index) ?? stored;
+  // A stale answer may be renewed behind it.
+  if (isRefreshed && latest.isRenewal) renewals.set(index, renewed(use, latest));
+  if (told.includes('fwd-status=304')) return { how: 'validated', why: undefined };
+  const isError = told.includes('fwd-status=5');
+  const why = use.hasCookie ? 'a cookie' : forbiddenBy(use, { requestFields: step.request, at: now, isError });
+  return {
+    how: isError ? 'for an error' : told.includes('ttl=-') ? 'stale' : 'fresh',
+    why: why && `${why}: ${JSON.stringify({ use, request: step.request, at: now, told })}`,
+  };
+}
+
+interface Use {
+  readonly step: Step;
+  readonly told: string;
+  readonly isRefreshed: boolean;
+}
+
 /** A shop whose handlers do as the step says, which plays one sequence after the other. */
 async function startPlayer(identity: 'key' | 'ignore') {
   const clock = movingClock();
@@ -119,31 +145,20 @@ async function startPlayer(identity: 'key' | 'ignore') {
     const run = runs.get(request.path);
     if (run?.step === undefined) throw new Error('nobody asked');
     const { answer, status, validates, request: requestFields } = run.step;
-    run.handled++;
+    const isRenewal = validates && request.get('if-none-match') !== undefined;
     const made = { requestFields, fields: answer, status, at: run.now, date: Date.now() / 1_000, hasCookie: 'Set-Cookie' in answer };
-    const index = run.made.push(made) - 1;
+    const index = run.made.push({ ...made, isRenewal }) - 1;
     response.set({ ...answer });
-    if (validates && request.get('if-none-match') !== undefined) response.status(304).end();
+    if (isRenewal) response.status(304).end();
     else response.status(status).end(String(index));
   };
   const shop = await startShop(2, handler, { cache: 'http', identity, statusHeader: true, etag: false }, { clock });
   const isQuiet = (): boolean => shop.collapsers.every((collapser) => collapser.stats().flights === 0);
 
-  /** The clock stands still, and some waits (for a reply that is late, say) end only as time passes: then it does. */
-  async function untilQuiet(run: Run): Promise<void> {
-    try {
-      await expect.poll(isQuiet, { interval: 1, timeout: 2_000 }).toBe(true);
-    } catch {
-      run.now += clock.advance(5_000) / 1_000;
-      await expect.poll(isQuiet, { interval: 1, timeout: 10_000 }).toBe(true);
-    }
-  }
-
   async function play(steps: readonly Step[]): Promise<{ uses: string[]; broken: string[] }> {
     const path = `/${runs.size}`;
-    const run: Run = { made: [], step: undefined, now: 0, handled: 0 };
+    const run: Run = { made: [], renewals: new Map(), step: undefined, now: 0 };
     runs.set(path, run);
-    const renewals = new Map<number, Made>();
     const uses: string[] = [];
     const broken: string[] = [];
     for (const step of steps) {
@@ -151,24 +166,13 @@ async function startPlayer(identity: 'key' | 'ignore') {
       run.step = step;
       const before = run.made.length;
       const got = await shop.ask(step.replica, { path, headers: { ...step.request } });
-      const at = run.now;
-      await untilQuiet(run); // a refresh behind an answer belongs to its step
-      const told = String(got.headers['cache-status']);
+      await expect.poll(isQuiet, { interval: 1, timeout: 10_000 }).toBe(true); // a refresh behind an answer belongs to its step
       const index = /^\d+$/.test(got.body) ? Number(got.body) : undefined;
+      const told = String(got.headers['cache-status']);
       if (index === undefined || (index >= before && !told.includes('; hit;'))) continue;
-      const stored = run.made[index];
-      const latest = run.made.at(-1);
-      if (stored === undefined || latest === undefined) throw new Error(`a body that nobody made: ${got.body}`);
-      if (told.includes('fwd-status=304')) {
-        renewals.set(index, renewed(renewals.get(index) ?? stored, latest));
-        uses.push('validated');
-        continue;
-      }
-      const isError = told.includes('fwd-status=5');
-      uses.push(isError ? 'for an error' : told.includes('ttl=-') ? 'stale' : 'fresh');
-      const use = renewals.get(index) ?? stored;
-      const why = use.hasCookie ? 'a cookie' : forbiddenBy(use, { requestFields: step.request, at, isError });
-      if (why !== undefined) broken.push(`${why}: ${JSON.stringify({ use, request: step.request, at, told })}`);
+      const { how, why } = judge(run, index, { step, told, isRefreshed: run.made.length > before });
+      uses.push(how);
+      if (why !== undefined) broken.push(why);
     }
     return { uses, broken };
   }

@@ -82,6 +82,23 @@ describe('an answer that says how long it is fresh', () => {
   });
 });
 
+it('as old as can be, which is complete later than its head, answers all who wait', async () => {
+  const headers = { 'Cache-Control': 'max-age=31536000', ETag: '"1"', Age: '99999999' };
+  const { ask, allRun, allWait, gate, open, calls, collapsers } = await startCache({}, {}, async (_request, response) => {
+    response.set(headers).write('se');
+    await gate;
+    response.end('ats');
+  });
+  const leader = ask(0, {});
+  await allRun(1);
+  const follower = ask(1, {});
+  await allWait(2);
+  open();
+  expect([(await leader).body, (await follower).body]).toEqual(['seats', 'seats']);
+  expect(calls).toHaveLength(1);
+  expect(collapsers.map((collapser) => collapser.stats().flights)).toEqual([0, 0]);
+});
+
 describe('a request', () => {
   it.each<[string, number, Ask, string]>([
     ['max-age that is met', 10, control('max-age=20'), 'v1'],
@@ -304,6 +321,26 @@ describe('a refresh of what its caller was answered with', () => {
     else expect(fresh.status).toBe(410);
     expect(calls).toHaveLength(2);
     await expect.poll(() => heard.filter((event) => event === 'close')).toHaveLength(2);
+  });
+
+  it('that fails is followed by the handler of one who waits for it, on every replica', async () => {
+    const shop = await startCache({}, {}, async (_request, response) => {
+      const turn = shop.calls.length;
+      if (turn === 2) await shop.gate;
+      response
+        .status(turn === 2 ? 503 : 200)
+        .set('Cache-Control', CONTROL)
+        .end(`v${turn}`);
+    });
+    await shop.ask(0, {});
+    shop.clock.advance(61_000);
+    expect((await shop.ask(0, {})).body).toBe('v1');
+    await shop.allRun(2);
+    const waiting = [0, 0, 1].map((replica) => shop.ask(replica, control('max-age=5')));
+    await shop.allWait(3);
+    shop.open();
+    expect((await Promise.all(waiting)).map(({ status, body }) => `${status} ${body}`)).toEqual(['200 v3', '200 v3', '200 v3']);
+    expect(shop.calls).toHaveLength(3);
   });
 
   it('leaves the connection of its caller alone, which may carry the next request meanwhile', async () => {

@@ -5,10 +5,12 @@ import { join } from 'node:path';
 import { PassThrough, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 
-import type { RequestHandler, Response } from 'express';
+import { type Collapser, createCollapser } from '@oneflight/core';
+import express, { type RequestHandler, type Response } from 'express';
 import { describe, expect, it } from 'vitest';
 
-import { startShop } from '../support/shop.js';
+import { collapse } from '../../src/index.js';
+import { ask, serveApp, startShop } from '../support/shop.js';
 
 const big = Buffer.alloc(900_000, 'x');
 
@@ -224,5 +226,34 @@ describe('a handler', () => {
     const shop = await startShop(1, invalid);
     expect((await shop.ask(0, {})).status).toBe(500);
     expect(shop.middlewares[0]?.stats()).toMatchObject({ capturing: 0, capturedBytes: 0 });
+  });
+
+  it('whose answer cannot be kept ends its wait all the same, and one of those who wait takes over', async () => {
+    const collapser = createCollapser();
+    const flight: Collapser['flight'] = (key, load, options) => {
+      const keep = (): never => {
+        throw new Error('a lifetime that nobody takes');
+      };
+      const isFirst = calls === 0;
+      return collapser.flight(key, (context) => load(isFirst ? Object.create(context, { keep: { value: keep } }) : context), options);
+    };
+    let calls = 0;
+    let open = (): void => {};
+    const gate = new Promise<void>((resolve) => (open = resolve));
+    const app = express().use(collapse(Object.assign(Object.create(collapser), { flight }), { cache: 'http' }));
+    app.use(async (_request, response) => {
+      const call = ++calls;
+      await gate;
+      response.set('Cache-Control', 'max-age=60').end(`v${call}`);
+    });
+    const port = await serveApp(app);
+    const leader = ask(port, {});
+    await expect.poll(() => calls).toBe(1);
+    const follower = ask(port, {});
+    await expect.poll(() => collapser.stats().waiters).toBe(2);
+    open();
+    expect([(await leader).body, (await follower).body]).toEqual(['v1', 'v2']);
+    expect(collapser.stats()).toMatchObject({ flights: 0, waiters: 0 });
+    await collapser.close();
   });
 });
