@@ -192,4 +192,40 @@ export const rows = [
       ]),
     ],
   },
+  {
+    title: 'Copies in the process',
+    panels: [
+      panel(
+        'Reads of copies',
+        'Reads of stored values where processes hold copies (near). hit: a copy answered, without a round trip. miss: there was none. outdated: there was one that did not do. Redis is asked for the last two.',
+        'ops',
+        [target(sum('result', rate('copy_reads_total')), '{{result}}')],
+        { stack: true },
+      ),
+      panel(
+        'Read without a round trip',
+        'Share of the reads of stored values that a copy in the process answered. Low: bytesMax or maxAgeMs is too small for it, or keys are read too seldom.',
+        'percentunit',
+        [
+          target(
+            `${sum('namespace', rate('copy_reads_total', 'result="hit"'))} / ${sum('namespace', rate('copy_reads_total'))}`,
+            '{{namespace}}',
+          ),
+        ],
+      ),
+      panel('Bytes of copies', 'What copies take and may take (bytesMax), in all processes chosen.', 'bytes', [
+        target(sum('namespace', gauge('copies_bytes')), 'taken {{namespace}}'),
+        target(sum('namespace', gauge('copies_limit_bytes')), 'limit {{namespace}}'),
+      ]),
+      panel('Copies held', 'Number of copies of stored values, in all processes chosen.', 'short', [
+        target(sum('namespace', gauge('copies')), '{{namespace}}'),
+      ]),
+      panel(
+        'Copies given up',
+        'Copies that were dropped before their time. evicted: there was no room. invalidated: their key was. cleared: all of them, because messages may have been lost.',
+        'ops',
+        [target(sum('reason', rate('copies_dropped_total')), '{{reason}}')],
+      ),
+    ],
+  },
 ];

@@ -314,6 +314,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
       waiters,
       watchers: this.#watchers.size,
       degraded: this.report.isDegraded,
+      ...(this.link?.copies !== undefined && { copies: this.link.copies() }),
       totals: this.report.totals(),
     };
   }

@@ -69,6 +69,8 @@ export interface CoordinatorLink {
    * every caller. Absent: none are held.
    */
   copyOf?(request: { readonly key: KeyHash; readonly floor: number; readonly read: CopyRead }): StoredOutcome | undefined;
+  /** What those copies did, and hold now. Absent: none are held. */
+  copies?(): CopyStats;
   /** Which keys carry a tag. Absent where nothing is stored: then there is nothing to invalidate by tag. */
   readonly tags?: TagIndex;
   /** Drops the connection. Whatever is under way may fail. */
@@ -151,6 +153,26 @@ export interface CopyRead {
   readonly freshMs: number;
   /** One of them may refresh a value early: then the coordinator is asked when its end is near. */
   readonly refreshesEarly: boolean;
+}
+
+/** What the copies of stored values in one process did since the collapser was made, and hold now. Plain numbers. */
+export interface CopyStats {
+  /** Reads that a copy answered, without a round trip. One read answers all callers of its flight. */
+  readonly hits: number;
+  /** Reads for which there was no copy. */
+  readonly misses: number;
+  /** Reads for which there was one that did not do: too old for a caller, not to be used any longer, or about to be refreshed. */
+  readonly outdated: number;
+  /** Copies given up because there was no room for them. */
+  readonly evicted: number;
+  /** Copies dropped because their key was invalidated. */
+  readonly invalidated: number;
+  /** Copies dropped because messages may have been lost. */
+  readonly cleared: number;
+  /** Now: copies, the bytes that they take, and how many they may take. */
+  readonly entries: number;
+  readonly bytes: number;
+  readonly bytesMax: number;
 }
 
 /** How long, in milliseconds, a settled outcome is stored for claims that accept it. 0: not at all. */

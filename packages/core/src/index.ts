@@ -11,6 +11,7 @@ export type {
   CoordinatorLink,
   CoordinatorTimings,
   CopyRead,
+  CopyStats,
   FlightId,
   HolderRequest,
   KeyHash,

@@ -1,3 +1,5 @@
+import type { CopyStats } from './coordinator.js';
+
 /** What goes on now, and totals since the collapser was made. Plain numbers; no key appears anywhere. */
 export interface CollapserStats {
   /** Flights that still answer somebody. */
@@ -12,6 +14,8 @@ export interface CollapserStats {
   readonly watchers: number;
   /** Whether the coordinator was out of reach when a flight last needed it. */
   readonly degraded: boolean;
+  /** Copies of stored values in this process. Absent where the coordinator holds none. */
+  readonly copies?: CopyStats;
   readonly totals: Readonly<Totals>;
 }
 

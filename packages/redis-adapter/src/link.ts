@@ -7,6 +7,7 @@ import type {
   CoordinatorLink,
   CoordinatorTimings,
   CopyRead,
+  CopyStats,
   FlightId,
   HolderRequest,
   KeyHash,
@@ -63,6 +64,7 @@ export class RedisLink implements CoordinatorLink {
   /** Only where outcomes are signed. */
   readonly #early: EarlyOutcomes | undefined;
   readonly #near: NearValues | undefined;
+  readonly copies?: () => CopyStats;
   readonly #onClose: () => Promise<void>;
   readonly #unlisten: () => void;
   #closed = false;
@@ -79,7 +81,9 @@ export class RedisLink implements CoordinatorLink {
     this.tags = new RedisTagIndex(session.commands, names, replica.namespace);
     this.#onClose = onClose;
     this.#unlisten = session.circuits.listen((state) => replica.receive({ kind: 'circuit', state }));
-    this.#near = options.near && new NearValues(options.near);
+    const near = options.near && new NearValues(options.near);
+    this.#near = near;
+    if (near !== undefined) this.copies = () => near.stats();
     this.#replica = replica;
     this.#frames = new Frames(options);
     this.#early = this.#frames.areSigned ? new EarlyOutcomes((message) => replica.receive(message)) : undefined;

@@ -1,4 +1,4 @@
-import type { CopyRead, KeyHash, StoredOutcome } from '@oneflight/core';
+import type { CopyRead, CopyStats, KeyHash, StoredOutcome } from '@oneflight/core';
 import { LRUCache } from 'lru-cache';
 import type { NearOptions } from './near-options.js';
 
@@ -14,16 +14,39 @@ export class NearValues {
   readonly #reading = new Map<KeyHash, Reading>();
   /** Counts losses of messages: what was asked for before one may not be kept after it. */
   #epoch = 0;
+  readonly #bytesMax: number;
+  readonly #done = { hits: 0, misses: 0, outdated: 0, evicted: 0, invalidated: 0, cleared: 0 };
 
   constructor({ bytesMax, maxAgeMs }: Required<NearOptions>) {
     this.#maxAgeMs = maxAgeMs;
-    this.#copies = new LRUCache({ maxSize: bytesMax, sizeCalculation: ({ bytes }) => bytes.byteLength + OVERHEAD_BYTES });
+    this.#bytesMax = bytesMax;
+    this.#copies = new LRUCache({
+      maxSize: bytesMax,
+      sizeCalculation: ({ bytes }) => bytes.byteLength + OVERHEAD_BYTES,
+      disposeAfter: (_copy, _key, reason) => {
+        if (reason === 'evict') this.#done.evicted += 1;
+      },
+    });
+  }
+
+  stats(): CopyStats {
+    return { ...this.#done, entries: this.#copies.size, bytes: this.#copies.calculatedSize, bytesMax: this.#bytesMax };
   }
 
   /** A copy that is as fresh as every caller asks; undefined where Redis has to be asked. */
-  read(key: KeyHash, floor: number, { freshMs, refreshesEarly }: CopyRead): StoredOutcome | undefined {
+  read(key: KeyHash, floor: number, wanted: CopyRead): StoredOutcome | undefined {
     const copy = this.#copies.get(key);
-    if (copy === undefined) return undefined;
+    if (copy === undefined) {
+      this.#done.misses += 1;
+      return undefined;
+    }
+    const found = this.#use(key, copy, floor, wanted);
+    if (found === undefined) this.#done.outdated += 1;
+    else this.#done.hits += 1;
+    return found;
+  }
+
+  #use(key: KeyHash, copy: Copy, floor: number, { freshMs, refreshesEarly }: CopyRead): StoredOutcome | undefined {
     const heldMs = performance.now() - copy.readAt;
     if (heldMs >= this.#maxAgeMs || copy.fencingToken <= floor) {
       this.#copies.delete(key);
@@ -51,6 +74,7 @@ export class NearValues {
       if (found?.outcome.kind !== 'value' || epoch !== this.#epoch || found.fencingToken <= reading.floor) return;
       const { outcome, ...entry } = found;
       this.#copies.set(key, { ...entry, bytes: Uint8Array.from(outcome.bytes), readAt });
+      if (!this.#copies.has(key)) this.#done.evicted += 1; // larger than all the room there is
     };
   }
 
@@ -59,12 +83,15 @@ export class NearValues {
     const reading = this.#reading.get(key);
     if (reading !== undefined) reading.floor = Math.max(reading.floor, floor);
     const copy = this.#copies.peek(key);
-    if (copy !== undefined && copy.fencingToken <= floor) this.#copies.delete(key);
+    if (copy === undefined || copy.fencingToken > floor) return;
+    this.#copies.delete(key);
+    this.#done.invalidated += 1;
   }
 
   /** Messages may be lost from here on. */
   clear(): void {
     this.#epoch += 1;
+    this.#done.cleared += this.#copies.size;
     this.#copies.clear();
   }
 }

@@ -2,6 +2,9 @@ import { Counter, Gauge, Histogram, type Aggregator, type OpenMetricsContentType
 
 export type MetricsRegistry = Registry | Registry<OpenMetricsContentType>;
 
+/** Adds to a counter's value for a combination of labels. */
+export type AddCounter<L extends string> = (labels: Readonly<Record<L, string>>, value: number) => void;
+
 /** Sets the gauge's value for a combination of labels. */
 export type SetGauge<L extends string> = (labels: Readonly<Record<L, string>>, value: number) => void;
 
@@ -18,6 +21,24 @@ export class Maker {
 
   counter<const L extends string>(name: string, help: string, labelNames: readonly L[]): Counter<L> {
     return new Counter({ ...this.#base(name, help), labelNames });
+  }
+
+  /** A counter that is read when the metrics are, from what never falls. */
+  readCounter<const L extends string>(
+    name: string,
+    help: string,
+    labelNames: readonly L[],
+    read: (add: AddCounter<L>) => void,
+  ): Counter<L> {
+    const counter: Counter<L> = new Counter<L>({
+      ...this.#base(name, help),
+      labelNames,
+      collect() {
+        counter.reset();
+        read((labels, value) => counter.inc(labels, value));
+      },
+    });
+    return counter;
   }
 
   histogram<const L extends string>(

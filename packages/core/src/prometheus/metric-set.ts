@@ -1,4 +1,5 @@
 import type { Collapser } from '../collapser.js';
+import { CopyMetrics } from './copy-metrics.js';
 import { eventMetrics, type EventMetrics } from './event-metrics.js';
 import { LABEL_VALUES } from './labels.js';
 import { Maker, type MetricsRegistry } from './maker.js';
@@ -12,6 +13,7 @@ export class MetricSet {
   readonly #registry: MetricsRegistry;
   readonly #maker: Maker;
   readonly #namespaces = new Namespaces();
+  readonly #copies: CopyMetrics;
   readonly #states = new Map<Collapser, CollapserState>();
 
   constructor(registry: MetricsRegistry, prefix: string, exemplars: boolean) {
@@ -19,6 +21,7 @@ export class MetricSet {
     this.#registry = registry;
     this.#maker = new Maker(registry, prefix);
     this.metrics = eventMetrics(this.#maker, exemplars);
+    this.#copies = new CopyMetrics(this.#maker);
     stateGauges(this.#maker, () => this.#states);
   }
 
@@ -39,12 +42,14 @@ export class MetricSet {
   add(collapser: Collapser): string {
     const namespace = this.#namespaces.labelOf(collapser.name);
     this.#states.set(collapser, { namespace, listening: true, circuit: 'closed' });
+    this.#copies.add(collapser, namespace);
     zero(this.metrics, namespace);
     return namespace;
   }
 
   remove(collapser: Collapser): void {
     this.#states.delete(collapser);
+    this.#copies.remove(collapser);
   }
 
   /** Notes what no `stats` tells. */

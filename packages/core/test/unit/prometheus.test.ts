@@ -7,6 +7,7 @@ import { createCollapser, type Collapser, type Replica } from '../../src/index.j
 import { memoryHub } from '../../src/testing/index.js';
 import { collectMetrics } from '../../src/prometheus/index.js';
 import { VERSION } from '../../src/prometheus/version.js';
+import { holdingCopies, NO_COPIES } from '../support/copies.js';
 import { cluster, legs, type Cluster } from '../support/cluster.js';
 import { manualLoader } from '../support/loads.js';
 
@@ -155,7 +156,8 @@ describe('collectMetrics', () => {
 
   it('has every series at 0 from the start', async () => {
     const registry = new Registry();
-    collectMetrics(createCollapser({ name: 'api' }), { registry });
+    const coordinator = holdingCopies(memoryHub().coordinator(), () => NO_COPIES);
+    collectMetrics(createCollapser({ name: 'api', coordinator }), { registry });
     expect(labels(await read(registry, 'requests_total'), 'outcome')).toHaveLength(11);
     expect(labels(await read(registry, 'executions_total'), 'result')).toHaveLength(12);
     expect(total(await read(registry, 'coordinator_errors_total'))).toBe(0);
@@ -205,6 +207,30 @@ describe('collectMetrics', () => {
     collectMetrics(collapser, { registry });
     await collapser.run('k', () => 1);
     expect(total(await read(registry, 'requests_total'))).toBe(2);
+  });
+
+  it('tells of the copies that a process holds from its call on, adds up those of one name, and keeps what it counted', async () => {
+    const registry = new Registry();
+    let now = { ...NO_COPIES, hits: 100, misses: 10, evicted: 1 };
+    const coordinator = holdingCopies(memoryHub().coordinator(), () => now);
+    const [first, second] = [1, 2].map(() => createCollapser({ name: 'seats', coordinator }));
+    const stops = [first, second].map((collapser) => collectMetrics(collapser as Collapser, { registry }));
+    now = { ...now, hits: 103, outdated: 2, evicted: 2, invalidated: 4, cleared: 5, entries: 3, bytes: 600 };
+    const reads = async () => nonZero(await read(registry, 'copy_reads_total'), 'result');
+    expect(await reads()).toEqual({ hit: 6, outdated: 4 });
+    expect(nonZero(await read(registry, 'copies_dropped_total'), 'reason')).toEqual({ evicted: 2, invalidated: 8, cleared: 10 });
+    const gauges = ['copies', 'copies_bytes', 'copies_limit_bytes'];
+    expect(await Promise.all(gauges.map(async (name) => total(await read(registry, name))))).toEqual([6, 1_200, 2_000]);
+    stops[0]?.();
+    now = { ...now, hits: 110 };
+    expect(await reads()).toEqual({ hit: 13, outdated: 4 });
+    expect(total(await read(registry, 'copies'))).toBe(3);
+    for (const collapser of [first, second]) await collapser?.close();
+  });
+
+  it('has no series of copies where none are held', async () => {
+    const { registries } = start(1);
+    expect(await read(registries[0], 'copy_reads_total')).toEqual([]);
   });
 
   it('begins anew in a registry that was cleared', async () => {

@@ -82,6 +82,21 @@ describe('a copy in this process', () => {
     expect([read?.value, read?.source, commands]).toEqual(['seats', 'cache', []]);
   });
 
+  it('is told apart in stats from an answer out of Redis: hits cost no command, the rest is asked for', async () => {
+    const [a, b] = join(2);
+    await a?.run('k', () => 'seats', LONG);
+    await b?.run('k', () => 'never', LONG);
+    count();
+    for (let read = 0; read < 4; read++) await b?.run('k', () => 'never', LONG);
+    expect(b?.stats()).toMatchObject({ totals: { cache: 5 }, copies: { hits: 4, misses: 1, outdated: 0, entries: 1 } });
+    expect(commands).toEqual([]);
+    await b?.invalidate('k');
+    expect(b?.stats().copies).toMatchObject({ hits: 4, misses: 1, invalidated: 1, entries: 0, bytes: 0, bytesMax: 16_777_216 });
+    const [without] = join(1, false);
+    await without?.run('k', () => 'seats', LONG);
+    expect(without?.stats()).not.toHaveProperty('copies');
+  });
+
   it('is gone when invalidate, or invalidateTag, of its key resolves on this replica, and soon on the others', async () => {
     const [a, b] = join(2);
     let version = 1;

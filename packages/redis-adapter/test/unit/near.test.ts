@@ -125,3 +125,22 @@ test('what a reader does to its bytes harms no other', () => {
   if (outcome?.kind === 'value') outcome.bytes.fill(0);
   expect(textOf('k')).toBe('seats');
 });
+
+test('it counts reads by what came of them, and copies by why they were given up', () => {
+  const text = 'x'.repeat(1_000);
+  expect(textOf('k')).toBeUndefined();
+  keep('k', stored(text));
+  for (let read = 0; read < 3; read++) expect(textOf('k')).toBe(text);
+  expect(textOf('k', 0, { freshMs: 0, refreshesEarly: false })).toBeUndefined();
+  expect(near.stats()).toEqual({
+    ...{ hits: 3, misses: 1, outdated: 1, evicted: 0, invalidated: 0, cleared: 0 },
+    ...{ entries: 1, bytes: 1_300, bytesMax: 10_000 },
+  });
+  for (let key = 0; key < 8; key++) keep(`k${key}`, stored(text));
+  keep('large', stored('x'.repeat(11_000)));
+  near.invalidated('k7', 100);
+  near.invalidated('unknown', 100);
+  expect(near.stats()).toMatchObject({ evicted: 3, invalidated: 1, entries: 6, bytes: 7_800 });
+  near.clear();
+  expect(near.stats()).toMatchObject({ evicted: 3, invalidated: 1, cleared: 6, entries: 0, bytes: 0 });
+});
