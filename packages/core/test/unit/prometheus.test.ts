@@ -213,8 +213,8 @@ describe('collectMetrics', () => {
     const registry = new Registry();
     let now = { ...NO_COPIES, hits: 100, misses: 10, evicted: 1 };
     const coordinator = holdingCopies(memoryHub().coordinator(), () => now);
-    const [first, second] = [1, 2].map(() => createCollapser({ name: 'seats', coordinator }));
-    const stops = [first, second].map((collapser) => collectMetrics(collapser as Collapser, { registry }));
+    const collapsers = [1, 2].map(() => createCollapser({ name: 'seats', coordinator }));
+    const stops = collapsers.map((collapser) => collectMetrics(collapser, { registry }));
     now = { ...now, hits: 103, outdated: 2, evicted: 2, invalidated: 4, cleared: 5, entries: 3, bytes: 600 };
     const reads = async () => nonZero(await read(registry, 'copy_reads_total'), 'result');
     expect(await reads()).toEqual({ hit: 6, outdated: 4 });
@@ -225,7 +225,7 @@ describe('collectMetrics', () => {
     now = { ...now, hits: 110 };
     expect(await reads()).toEqual({ hit: 13, outdated: 4 });
     expect(total(await read(registry, 'copies'))).toBe(3);
-    for (const collapser of [first, second]) await collapser?.close();
+    for (const collapser of collapsers) await collapser.close();
   });
 
   it('has no series of copies where none are held', async () => {
