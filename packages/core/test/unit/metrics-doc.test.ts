@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { createCollapser } from '../../src/index.js';
 import { collectMetrics } from '../../src/prometheus/index.js';
+import { COPY_LABEL_VALUES } from '../../src/prometheus/copy-metrics.js';
 import { LABEL_VALUES } from '../../src/prometheus/labels.js';
 import { dashboard, drawn, rowsUnder as rowsOfPage, rulesOf, textOf } from '@oneflight/testkit';
 
@@ -32,7 +33,7 @@ describe('docs/metrics.md', () => {
   });
 
   it('names every value of every label', () => {
-    const values = Object.values(LABEL_VALUES).flat();
+    const values = [...Object.values(LABEL_VALUES), ...Object.values(COPY_LABEL_VALUES)].flat();
     expect(values.filter((value) => !page.includes(`\`${value}\``))).toEqual([]);
   });
 
