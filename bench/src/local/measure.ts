@@ -1,15 +1,19 @@
 import { subjects, type Subject } from './subjects.js';
 
 /*
- * A process with one subject, started with --expose-gc: joins one load many times, and counts time and memory. It measures
- * one round whenever it is asked. Each subject has a process of its own, because one that uses AsyncLocalStorage makes every
+ * A process with one subject, started with --expose-gc: joins one load many times, and counts time or memory. It measures
+ * one round whenever it is asked. Memory is measured in rounds of its own after all the others: forced garbage collections
+ * throw compiled code away, and that costs a service nothing. Each subject has a process of its own, because one that uses AsyncLocalStorage makes every
  * promise of its process dearer, also those of the others. Joining and answering are timed apart: the first is what a caller
  * pays at once, the second what all of them pay when the load has ended.
  */
-export interface LocalSample {
+export interface TimeSample {
   readonly joinNs: number;
   readonly answerNs: number;
   readonly flightNs: number;
+}
+
+export interface MemorySample {
   readonly bytesPerWaiter: number;
   readonly bytesPerFlight: number;
 }
@@ -20,14 +24,17 @@ const FLIGHTS = 5_000;
 const subject = subjects()[Number(process.argv[2])];
 if (subject === undefined) throw new Error('expected the number of a subject');
 let round = 0;
-process.on('message', () => void measure(subject).then((sample) => process.send?.(sample)));
+process.on('message', (what) => void (what === 'memory' ? memoryOf(subject) : timesOf(subject)).then((sample) => process.send?.(sample)));
 process.on('disconnect', () => process.exit(0));
 process.send?.('ready');
 
-async function measure(measured: Subject): Promise<LocalSample> {
+async function timesOf(measured: Subject): Promise<TimeSample> {
   round += 1;
-  const times = { ...(await timeJoins(measured, `joined-${round}`)), flightNs: await timeFlights(measured, round) };
-  return { ...times, bytesPerWaiter: await bytesPerWaiter(measured), bytesPerFlight: await bytesPerFlight(measured) };
+  return { ...(await timeJoins(measured, `joined-${round}`)), flightNs: await timeFlights(measured, round) };
+}
+
+async function memoryOf(measured: Subject): Promise<MemorySample> {
+  return { bytesPerWaiter: await bytesPerWaiter(measured), bytesPerFlight: await bytesPerFlight(measured) };
 }
 
 async function timeJoins({ get }: Subject, key: string): Promise<{ joinNs: number; answerNs: number }> {

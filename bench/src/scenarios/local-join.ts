@@ -1,7 +1,7 @@
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { interleave } from '../interleave.js';
-import type { LocalSample } from '../local/measure.js';
+import type { MemorySample, TimeSample } from '../local/measure.js';
 import { subjects, type Subject } from '../local/subjects.js';
 import { median } from '../statistics.js';
 import { told } from '../told.js';
@@ -11,7 +11,7 @@ import type { Scenario } from './scenario.js';
 /** One thread collects garbage, or the other threads of a busy machine decide how long it takes. */
 const NODE_FLAGS = ['--expose-gc', '--single-threaded-gc'];
 
-interface Row extends LocalSample, Pick<Subject, 'name' | 'setup' | 'role'> {}
+interface Row extends TimeSample, MemorySample, Pick<Subject, 'name' | 'setup' | 'role'> {}
 
 export const localJoin: Scenario = {
   what: 'joining a load in the same process, without Redis: time and memory',
@@ -26,7 +26,7 @@ export const localJoin: Scenario = {
       title: 'Local join',
       how:
         `One process for each system, no Redis. 20,000 callers join one load; join is the call itself, answer is from the end of the load until all were answered, both per caller. ` +
-        `Times are CPU time of the process, garbage collection included. Alone is a call whose load ends at once and which nobody joins. Medians of ${rounds} interleaved rounds; memory after forced garbage collections.`,
+        `Times are CPU time of the process, garbage collection included. Alone is a call whose load ends at once and which nobody joins. Medians of ${rounds} interleaved rounds; memory after forced garbage collections, in rounds of its own.`,
       tables: [
         {
           title: '',
@@ -96,22 +96,27 @@ async function measureAll(rounds: number): Promise<Row[]> {
       children.push(child);
       await told(child);
     }
-    const samples = await interleave(children, { warmUp: 3, rounds }, async (child) => {
-      const sample = told<LocalSample>(child);
-      child.send('measure');
-      return sample;
-    });
+    const ask = <S>(what: 'times' | 'memory') => {
+      return async (child: ChildProcess): Promise<S> => {
+        const sample = told<S>(child);
+        child.send(what);
+        return sample;
+      };
+    };
+    const times = await interleave(children, { warmUp: 10, rounds }, ask<TimeSample>('times'));
+    const memory = await interleave(children, { warmUp: 1, rounds: Math.ceil(rounds / 3) }, ask<MemorySample>('memory'));
     return all.map(({ name, setup, role }, index) => {
-      const middle = (of: (sample: LocalSample) => number): number => median((samples[index] ?? []).map(of));
+      const time = (of: (sample: TimeSample) => number): number => median((times[index] ?? []).map(of));
+      const bytes = (of: (sample: MemorySample) => number): number => median((memory[index] ?? []).map(of));
       return {
         name,
         setup,
         role,
-        joinNs: middle(({ joinNs }) => joinNs),
-        answerNs: middle(({ answerNs }) => answerNs),
-        flightNs: middle(({ flightNs }) => flightNs),
-        bytesPerWaiter: middle(({ bytesPerWaiter }) => bytesPerWaiter),
-        bytesPerFlight: middle(({ bytesPerFlight }) => bytesPerFlight),
+        joinNs: time(({ joinNs }) => joinNs),
+        answerNs: time(({ answerNs }) => answerNs),
+        flightNs: time(({ flightNs }) => flightNs),
+        bytesPerWaiter: bytes(({ bytesPerWaiter }) => bytesPerWaiter),
+        bytesPerFlight: bytes(({ bytesPerFlight }) => bytesPerFlight),
       };
     });
   } finally {

@@ -9,6 +9,7 @@ import { Invalidations, type InvalidationsHost } from './invalidations.js';
 import { Events, type BypassReason, type EventListener } from './events.js';
 import { Boarding } from './flight/boarding.js';
 import { Flight } from './flight/flight.js';
+import { Groups, mayShare, type GivenOptions } from './flight/groups.js';
 import type { FlightHost } from './flight-host.js';
 import { Floors } from './floors.js';
 import { canonicalKey, hashKey, keyBytes, type CanonicalKey, type Key, type KeyPart } from './key.js';
@@ -34,7 +35,7 @@ import { isLoader, noLoader } from './loader.js';
 import { peekRemotely, storedValue } from './peek.js';
 import { PresenceWatch } from './presence.js';
 import { Pulse } from './pulse.js';
-import { findAround } from './reentrancy.js';
+import { findAround, isInsideLoad } from './reentrancy.js';
 import { Report } from './report.js';
 import { runMany, type ManyHost, type RunManyOptions } from './run-many.js';
 import type { CollapserStats } from './stats.js';
@@ -176,6 +177,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   readonly #events: Events;
   readonly report: Report;
   readonly #boarding = new Boarding();
+  readonly #groups: Groups;
   /** All flights that still answer somebody, by the id that messages name. */
   readonly #flights = new Map<FlightId, Flight>();
   readonly #operations = new Set<Promise<void>>();
@@ -196,6 +198,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     this.report = new Report(name, this.#events);
     this.clock = options.clock ?? coordinator?.clock ?? systemClock;
     this.pulse = new Pulse(this.clock);
+    this.#groups = new Groups(this.clock);
     this.random = options.random ?? systemRandom;
     this.#observes = mode === 'observe';
     this.#defaults = callOptions(defaults, RUN_DEFAULTS);
@@ -212,11 +215,12 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   }
 
   run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T> {
-    return new Promise((resolve, reject) => this.#call(key, loader, options, false, resolve, reject));
+    const open = typeof key === 'string' ? this.#boarding.openFlightOfText(key) : undefined;
+    return promised<T>(this.#joinGroup(open, loader, options) ?? this.#call(key, loader, options, false));
   }
 
   flight<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<FlightResult<T>> {
-    return new Promise((resolve, reject) => this.#call(key, loader, options, true, resolve, reject));
+    return promised<FlightResult<T>>(this.#call(key, loader, options, true));
   }
 
   async runMany<K extends KeyPart, T>(keys: readonly K[], load: BatchLoader<K, T>, options: RunManyOptions<K, T>): Promise<Map<K, T>> {
@@ -228,7 +232,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
       gatherMs: this.link?.timings.commandTimeoutMs ?? 0,
       codec: this.#defaults.codec,
       flight: <V>(key: Key, loader: Loader<V>, each: RunOptions, ofMany: OneOfMany) =>
-        new Promise<FlightResult<V>>((resolve, reject) => this.#call(key, loader, each, true, resolve, reject, { ofMany })),
+        promised<FlightResult<V>>(this.#call(key, loader, each, true, { ofMany })),
     };
     return runMany(host, keys, load, options);
   }
@@ -241,7 +245,13 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     const { key, ...rest } = options;
     if (key === undefined) throw misuse('ERR_ONEFLIGHT_OPTION', 'options.key to be a function from the arguments to a key', 'undefined');
     const runOptions: RunOptions<T> = rest;
-    return async (...args) => this.run(key(...args), () => fn(...args), runOptions);
+    return (...args) => {
+      try {
+        return this.run(key(...args), () => fn(...args), runOptions);
+      } catch (error) {
+        return promised<T>(rejected(error)); // The key function's own.
+      }
+    };
   }
 
   once(key: Key, effect: (context: LoadContext) => unknown, options: OnceOptions): Promise<'ran' | 'skipped'> {
@@ -290,8 +300,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     checkOptions('options', options, { ...RUN_CHECKS, ...WATCH_CHECKS });
     this.#refuseWhenClosed();
     const topic = this.link === undefined ? canonical : hashKey(this.name, canonical);
-    const load = (runOptions: RunOptions<T>): Promise<T> =>
-      new Promise((resolve, reject) => this.#call(key, loader, runOptions, false, resolve, reject, { isWatched: true }));
+    const load = (runOptions: RunOptions<T>): Promise<T> => promised<T>(this.#call(key, loader, runOptions, false, { isWatched: true }));
     return this.#watchers.watch({ topic, options, load, tagName: (tag) => this.tagName(tag) });
   }
 
@@ -336,34 +345,60 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
 
   // ---- A call -------------------------------------------------------------------------------------------------------
 
+  /** The shortest way, and that of most calls on a busy key: along with others who came at this moment and want the same. */
+  #joinGroup(open: Flight | undefined, loader: unknown, options: object | undefined): Promise<unknown> | undefined {
+    const group = open?.group;
+    if (group?.takes(given(options), this.#limits.waitersPerFlightMax) !== true) return undefined;
+    if (!isLoader(loader) || isInsideLoad() || isInsideBatch() || this.#closed !== undefined) return undefined;
+    this.report.called();
+    group.add();
+    return group.promise;
+  }
+
   #call(
     key: Key,
     loader: unknown,
     options: object | undefined,
     tellsHow: boolean,
-    resolve: Waiter['resolve'],
-    reject: Waiter['reject'],
     { ofMany, isWatched }: { readonly ofMany?: OneOfMany; readonly isWatched?: true } = NO_EXTRAS,
-  ): void {
+  ): Promise<unknown> {
     try {
+      const canonical = canonicalKey(key);
+      const open = this.#boarding.openFlight(canonical);
+      const along = tellsHow ? undefined : this.#joinGroup(open, loader, options);
+      if (along !== undefined) return along;
       const call = callOptions(options, this.#defaults, isWatched);
-      const canonical = (typeof key === 'string' ? this.#boarding.canonicalOf(key) : undefined) ?? canonicalKey(key);
       if (!isLoader(loader)) throw noLoader(loader);
       this.#refuseWhenClosed();
       this.#refuseReentrance(canonical);
       call.signal?.throwIfAborted();
       this.report.called();
-      const joinedAt = this.clock.now();
+      const { promise, resolve, reject } = deferred();
       const place = { line: undefined, ahead: undefined, behind: undefined, unlisten: undefined };
-      this.#board(canonical, { key, loader, options: call, joinedAt, tellsHow, resolve, reject, ofMany, ...place });
+      const waiter: Waiter = {
+        key,
+        loader,
+        options: call,
+        joinedAt: this.clock.now(),
+        callers: 1,
+        tellsHow,
+        resolve,
+        reject,
+        ofMany,
+        ...place,
+      };
+      this.#board(open, canonical, waiter);
+      const joined = waiter.line === open?.waiters ? open : undefined;
+      if (joined !== undefined && !tellsHow && ofMany === undefined && mayShare(call))
+        joined.group = this.#groups.open(promise, waiter, given(options));
+      return promise;
     } catch (error) {
-      reject(error);
+      return rejected(error);
     }
   }
 
   /** Joins the open flight of the key, or starts one, or waits for the next; over a limit the call loads for itself. */
-  #board(canonical: CanonicalKey, waiter: Waiter): void {
-    const open = this.#boarding.openFlight(canonical);
+  #board(open: Flight | undefined, canonical: CanonicalKey, waiter: Waiter): void {
     if (this.#observes) this.#observe(open, canonical, waiter);
     else if (waiter.options.freshness === 'strict') this.boardNext(canonical, waiter);
     else if (this.#bypasses(open, canonical, waiter)) return;
@@ -573,7 +608,34 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
 
 const NO_EXTRAS = Object.freeze({});
 
-/** The one place where a value gets its type back: it is what the loader of this key returned, here or elsewhere. */
+function deferred(): { promise: Promise<unknown>; resolve: Waiter['resolve']; reject: Waiter['reject'] } {
+  let resolve: Waiter['resolve'] = () => undefined;
+  let reject: Waiter['reject'] = () => undefined;
+  const promise = new Promise((onValue, onError) => {
+    resolve = onValue;
+    reject = onError;
+  });
+  return { promise, resolve, reject };
+}
+
+/** Untouched, whatever was thrown. */
+function rejected(error: unknown): Promise<unknown> {
+  const { promise, reject } = deferred();
+  reject(error);
+  return promise;
+}
+
+function given(options: object | undefined): GivenOptions {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- any object can be asked for any name
+  return options as GivenOptions;
+}
+
+/** Here, and in `typed`, an answer gets its type back: it is what a loader of this key returned, here or elsewhere. */
+function promised<T>(answer: Promise<unknown>): Promise<T> {
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- nothing at run time can check a type parameter
+  return answer as Promise<T>;
+}
+
 function typed<T>(stored: StoredValue<unknown> | undefined): StoredValue<T> | undefined {
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- nothing at run time can check a type parameter
   return stored as StoredValue<T> | undefined;

@@ -43,8 +43,8 @@ export interface FlightHost extends ClaimantHost {
 
 /** What a flight tells as it happens; counted, and published to those who listen. */
 export interface FlightReport extends ClaimantReport {
-  /** A caller has left, answered or not. */
-  left(id: FlightId, outcome: CallOutcome, waitedMs: number): void;
+  /** A caller has left, answered or not, with those who shared its wait. */
+  left(id: FlightId, outcome: CallOutcome, waitedMs: number, callers: number): void;
   loadStarted(): void;
   loadEnded(id: FlightId, source: 'leader' | 'degraded' | 'bypass', end: LoadEnd, durationMs: number, followers: number): void;
   elected(id: FlightId, result: 'won' | 'takeover' | 'lost' | 'settled', leaderId?: FlightId): void;

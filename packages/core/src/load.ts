@@ -26,6 +26,8 @@ export interface LoadRequest {
   /** Whose load it is, to know later which loader a call comes from. */
   readonly owner: object;
   readonly isAlone: boolean;
+  /** Whether the call said that it may call `unshareable`: else those who wait cannot be let go one by one. */
+  readonly mayBePrivate: boolean;
   readonly onUnshareable: () => void;
   readonly previous: StoredValue<unknown> | undefined;
   readonly isRefresh: boolean;
@@ -107,7 +109,18 @@ export class Load {
   // ---- What the loader may say and ask while it runs ----------------------------------------------------------------
 
   unshareable(): void {
-    if (this.running) this.#request.onUnshareable();
+    if (!this.running) return;
+    if (this.#request.mayBePrivate) {
+      this.#request.onUnshareable();
+      return;
+    }
+    const error = misuse(
+      'ERR_ONEFLIGHT_OPTION',
+      'options.mayBePrivate: true in all calls of the key, because callers without it share a promise and cannot be let go one by one',
+      'unshareable() without it',
+    );
+    this.#fail(error); // Also where the loader catches it: nobody gets what it called private.
+    throw error;
   }
 
   inSpan(traceparent: string): void {

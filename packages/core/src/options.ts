@@ -23,6 +23,8 @@ export interface LoadContext {
   /**
    * Says, while the load runs, that its answer belongs to the caller that started it alone. Every other waiter, here and
    * on other replicas, is let go at once and loads for itself. Calling it again, or after the load, does nothing.
+   *
+   * @throws TypeError ERR_ONEFLIGHT_OPTION where its call does not have `mayBePrivate`; the load then fails with it.
    */
   unshareable(): void;
   /**
@@ -105,6 +107,11 @@ export interface RunOptions<T = unknown> {
    * structured clone. `freeze`: the shared value, deeply frozen (a clone where it holds what cannot be frozen). @default 'none'
    */
   readonly isolate?: 'none' | 'clone' | 'freeze';
+  /**
+   * Whether the loader may call `context.unshareable()`. Callers whose loaders never do share one promise when they join a
+   * load at the same moment with equal options; one that may be let go needs a promise of its own. @default false
+   */
+  readonly mayBePrivate?: boolean;
   /** When the coordinator is out of reach: load, collapsed inside this process, or reject with CoordinatorError. @default 'load' */
   readonly whenDegraded?: 'load' | 'reject';
   /**
@@ -176,6 +183,7 @@ export interface CallOptions {
   readonly freshness: 'join' | 'confirmed' | 'strict';
   readonly shareErrors: boolean | ((error: unknown) => boolean);
   readonly isolate: 'none' | 'clone' | 'freeze';
+  readonly mayBePrivate: boolean;
   readonly whenDegraded: 'load' | 'reject';
   readonly lingerMs: number;
   readonly ttlMs: number;
@@ -196,6 +204,7 @@ export const RUN_DEFAULTS: CallOptions = Object.freeze({
   freshness: 'join',
   shareErrors: true,
   isolate: 'none',
+  mayBePrivate: false,
   whenDegraded: 'load',
   lingerMs: 0,
   ttlMs: 0,
@@ -236,6 +245,7 @@ const DEFAULT_CHECKS: Readonly<Record<string, OptionCheck>> = {
   freshness: oneOf('join', 'confirmed', 'strict'),
   shareErrors: (value) => (typeof value === 'boolean' || typeof value === 'function' ? undefined : 'a boolean or a function of the error'),
   isolate: oneOf('none', 'clone', 'freeze'),
+  mayBePrivate: oneOf(true, false),
   whenDegraded: oneOf('load', 'reject'),
   lingerMs: milliseconds(0),
   ttlMs: milliseconds(0),

@@ -14,6 +14,11 @@ export function runInside<R>(load: object, loader: () => R): R {
   return frames.run({ load, outer: frames.getStore() }, loader);
 }
 
+/** Whether the present call comes from inside any load: a cheap question before the exact one. */
+export function isInsideLoad(): boolean {
+  return frames.getStore() !== undefined;
+}
+
 /** The innermost of the loads around the present call that fits. */
 export function findAround<L extends object>(fits: (load: object) => load is L): L | undefined {
   for (let frame = frames.getStore(); frame !== undefined; frame = frame.outer) {

@@ -33,9 +33,15 @@ export class Report implements FlightReport {
     this.#totals.calls++;
   }
 
-  left(flightId: FlightId, outcome: CallOutcome, waitedMs: number): void {
-    this.#totals[outcome === 'error' || outcome === 'timeout' || outcome === 'aborted' ? TOTAL_OF[outcome] : outcome]++;
-    if (this.#events.areHeard('call')) this.#events.emit({ type: 'call', flightId, outcome, waitedMs });
+  left(flightId: FlightId, outcome: CallOutcome, waitedMs: number, callers: number): void {
+    this.#left(flightId, outcome, waitedMs, 1);
+    if (callers > 1) this.#left(flightId, isOfOne(outcome) ? 'local' : outcome, waitedMs, callers - 1);
+  }
+
+  #left(flightId: FlightId, outcome: CallOutcome, waitedMs: number, callers: number): void {
+    this.#totals[outcome === 'error' || outcome === 'timeout' || outcome === 'aborted' ? TOTAL_OF[outcome] : outcome] += callers;
+    if (!this.#events.areHeard('call')) return;
+    for (let told = 0; told < callers; told++) this.#events.emit({ type: 'call', flightId, outcome, waitedMs });
   }
 
   bypassed(reason: BypassReason): void {
@@ -136,6 +142,11 @@ export class Report implements FlightReport {
   #warn(code: string, message: string): void {
     process.emitWarning(`oneflight '${this.#name}': ${message}`, { type: 'OneflightWarning', code });
   }
+}
+
+/** Whether it is said of one caller alone, whose call brought the answer; who shared its wait joined it. */
+function isOfOne(outcome: CallOutcome): boolean {
+  return outcome === 'leader' || outcome === 'remote' || outcome === 'degraded' || outcome === 'bypass';
 }
 
 function resultOf(end: LoadEnd): 'ok' | 'error' | 'timeout' | 'aborted' {

@@ -38,12 +38,15 @@ export interface OneOfMany {
   readonly rechecks: Rechecks;
 }
 
-/** One caller waiting for a flight. */
+/** One caller waiting for a flight, or several who wait as one. */
 export interface Waiter {
   readonly key: Key;
   readonly loader: Loader<unknown>;
   readonly options: CallOptions;
-  readonly joinedAt: number;
+  /** Since when it has waited. */
+  joinedAt: number;
+  /** For how many callers it stands: more than one where they share its promise. */
+  callers: number;
   /** Whether the caller is told how it came by the value: then it gets a FlightResult, else the value. */
   readonly tellsHow: boolean;
   /** Settle the caller's promise. */
@@ -74,6 +77,7 @@ export class Waiters {
   #first: Waiter | undefined;
   #last: Waiter | undefined;
   #size = 0;
+  #callers = 0;
   /** One timer for all: it rings at the earliest deadline. */
   #alarm: Timer | undefined;
   #alarmAt = Number.POSITIVE_INFINITY;
@@ -86,6 +90,11 @@ export class Waiters {
 
   get size(): number {
     return this.#size;
+  }
+
+  /** For how many callers they stand. */
+  get callers(): number {
+    return this.#callers;
   }
 
   has(waiter: Waiter): boolean {
@@ -111,9 +120,16 @@ export class Waiters {
     else this.#last.behind = waiter;
     this.#last = waiter;
     this.#size += 1;
+    this.#callers += waiter.callers;
     if (signal !== undefined) waiter.unlisten = onAbort(signal, () => this.#giveUp(waiter, 'aborted', signal.reason));
     if (this.#size > 1) waiter.ofMany?.onElection('following');
     this.#ringAt(deadline(waiter));
+  }
+
+  /** One that waits here stands for one more caller. */
+  grow(waiter: Waiter): void {
+    waiter.callers += 1;
+    this.#callers += 1;
   }
 
   /** Answers everybody with a value: `first` is told `source`, the others that they joined. */
@@ -173,6 +189,7 @@ export class Waiters {
     waiter.ahead = undefined;
     waiter.behind = undefined;
     this.#size -= 1;
+    this.#callers -= waiter.callers;
     if (this.#size === 0) this.#silence();
     return true;
   }

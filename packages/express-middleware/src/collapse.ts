@@ -238,7 +238,7 @@ class Site {
       const result = await this.#collapser.flight<Answer | LiveAnswer | null>(['http', flightKey], load, {
         ...this.#options.call,
         ...cache?.callFor(request, demandsOf(request.headers)),
-        ...{ signal: leaves.signal, shareErrors: false, isolate: 'none', early, codec: this.#codec(flightKey) },
+        ...{ signal: leaves.signal, shareErrors: false, isolate: 'none', mayBePrivate: true, early, codec: this.#codec(flightKey) },
       });
       if (!handled) this.#answerWith(result, exchange, flight);
     } catch (error) {

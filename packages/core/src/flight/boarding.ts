@@ -11,8 +11,8 @@ export class Boarding {
   readonly #open = new Map<CanonicalKey, Flight>();
   /** The same flights by the hash that messages name. */
   readonly #openByHash = new Map<KeyHash, Flight>();
-  /** Their keys that are plain text, in canonical form: who joins builds no text. */
-  readonly #openTexts = new Map<string, CanonicalKey>();
+  /** The same flights by their keys that are plain text: who joins builds no text. */
+  readonly #openTexts = new Map<string, Flight>();
   /** The next flights: callers wait in them, and they have not asked for anything. */
   readonly #next = new Map<CanonicalKey, Flight>();
   /** The latest of them that took off, by key, until it is over. */
@@ -32,8 +32,8 @@ export class Boarding {
     return this.#open.get(key);
   }
 
-  /** The canonical form of a text, if it is the key of an open flight. */
-  canonicalOf(text: string): CanonicalKey | undefined {
+  /** The open flight of a key that is plain text. */
+  openFlightOfText(text: string): Flight | undefined {
     return this.#openTexts.get(text);
   }
 
@@ -61,7 +61,7 @@ export class Boarding {
   open(flight: Flight): void {
     this.#open.set(flight.canonical, flight);
     const text = textOf(flight.canonical);
-    if (text !== undefined) this.#openTexts.set(text, flight.canonical);
+    if (text !== undefined) this.#openTexts.set(text, flight);
     if (flight.hash !== '') this.#openByHash.set(flight.hash, flight);
   }
 

@@ -9,6 +9,7 @@ import { Load, type LoadEnd } from '../load.js';
 import { hasTags, tagsOf } from '../tags.js';
 import { Waiters, type Waiter } from '../waiters.js';
 import { Election, type Candidate, type FlightMessage } from './election.js';
+import type { Group } from './groups.js';
 import type { Lease } from './lease.js';
 import { Outcomes, type Landed } from './outcomes.js';
 import { Stored } from './stored.js';
@@ -53,6 +54,8 @@ export class Flight implements Candidate {
   /** How many have been answered with what the load offered before its end. */
   #answeredEarly = 0;
   #isShut = false;
+  /** Those who joined last, if callers may still come along with them. */
+  group: Group | undefined;
   /** The loads of those who were let go, each for itself. */
   #solos: Map<Waiter, Load> | undefined;
 
@@ -167,7 +170,7 @@ export class Flight implements Candidate {
 
   /** How many callers wait for it. */
   get callers(): number {
-    return this.waiters.size + (this.#late?.size ?? 0);
+    return this.waiters.callers + (this.#late?.callers ?? 0);
   }
 
   get isWanted(): boolean {
@@ -291,7 +294,7 @@ export class Flight implements Candidate {
     turn.lease?.stop();
     this.#lease = undefined;
     const loadMs = this.#host.clock.now() - this.#load.startedAt;
-    const followers = this.waiters.size - (this.waiters.has(leader) ? 1 : 0);
+    const followers = this.waiters.callers - (this.waiters.has(leader) ? 1 : 0);
     const answered = this.#answeredEarly + (this.#onlyFor === undefined ? followers : 0);
     this.#host.report.loadEnded(this.id, turn.source, end, loadMs, answered);
     return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs, this.#load.lifetimes));
@@ -359,7 +362,7 @@ export class Flight implements Candidate {
   }
 
   #loadAlone(waiter: Waiter): void {
-    const load = this.#newLoad(waiter, undefined, true, { onUnshareable: noop, onOffer: noop });
+    const load = this.#newLoad(waiter, undefined, waiter.callers === 1, { onUnshareable: noop, onOffer: noop });
     this.#solos ??= new Map();
     this.#solos.set(waiter, load);
     void load.start().then((end) => {
@@ -402,6 +405,7 @@ export class Flight implements Candidate {
       clock: this.#host.clock,
       owner: this,
       isAlone,
+      mayBePrivate: waiter.options.mayBePrivate,
       ...on,
       previous: this.#stored.previous,
       isRefresh: waiter === this.#stored.refresher,
@@ -423,7 +427,7 @@ export class Flight implements Candidate {
 
   #newWaiters(): Waiters {
     return new Waiters(this.id, this.#host.clock, (waiter, outcome, waitedMs) => {
-      this.#host.report.left(this.id, outcome, waitedMs);
+      this.#host.report.left(this.id, outcome, waitedMs, waiter.callers);
       if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
     });
   }

@@ -133,7 +133,8 @@ export class Checks {
     if (code === 'ERR_ONEFLIGHT_LOAD_TIMEOUT' || code === 'ERR_ONEFLIGHT_CLOSED') return;
     for (const call of this.#run.history.pending) {
       if (call.plan.key !== load.key || call.left) continue;
-      const hasOwnLoad = this.#run.history.loads.some((other) => other !== load && other.caller === call && isRunning(other));
+      // Callers of one moment may wait as one, also where they were let go.
+      const hasOwnLoad = this.#run.history.loads.some((other) => other !== load && other.caller.plan === call.plan && isRunning(other));
       if (!hasOwnLoad && this.#waitsFor(call, load) && !load.wasMadePrivate) {
         this.fail('signal', `load ${load.id} was aborted although call ${call.id} waits for it`);
       }
@@ -169,8 +170,20 @@ export class Checks {
   #checkOutcome(call: CallRecord, load: LoadRecord): void {
     if (load.key !== call.plan.key)
       return this.fail('I7 own key', `call ${call.id} of ${call.plan.key} got load ${load.id} of ${load.key}`);
+    if (load.wasMadePrivate && call !== load.caller)
+      return this.fail('private', `call ${call.id} got load ${load.id}, whose answer belongs to call ${load.caller.id} alone`);
     this.#checkFreshness(call, load);
     this.#checkAskedFreshness(call, load);
+    this.#checkInvalidated(call, load);
+    const own = this.#run.history.loads.find(
+      (other) => other.flightId === call.flightId && other.replica === call.replica && isRunning(other),
+    );
+    if (call.end?.source === 'remote' && own !== undefined)
+      this.fail('degraded', `call ${call.id} got load ${load.id} from elsewhere while its own flight loads`);
+  }
+
+  /** No load from before an invalidation that the call's replica knew of, made, or was told of by a reply. */
+  #checkInvalidated(call: CallRecord, load: LoadRecord): void {
     const known = call.known;
     if (known !== undefined && isStale(load, known))
       this.fail(
@@ -190,11 +203,6 @@ export class Checks {
         `call ${call.id} joined ${call.flightId} and got load ${load.id} from before floor ${told.floor}, although a reply had told`,
       );
     }
-    const own = this.#run.history.loads.find(
-      (other) => other.flightId === call.flightId && other.replica === call.replica && isRunning(other),
-    );
-    if (call.end?.source === 'remote' && own !== undefined)
-      this.fail('degraded', `call ${call.id} got load ${load.id} from elsewhere while its own flight loads`);
   }
 
   /** What the call asked for beyond a load that runs. A failover that forgets an invalidation is beyond it: that is documented. */
@@ -215,6 +223,7 @@ export class Checks {
   /**
    * Without faults a strict call is registered at once, and every load that is granted the key after that may answer it: so
    * the second load to start does at the latest. Who waits here for the end of a load competes with other replicas then.
+   * The news of an outcome may be overtaken by the next one while it travels.
    */
   #checkRank(call: CallRecord, load: LoadRecord): void {
     const { history, plan } = this.#run;
@@ -225,11 +234,13 @@ export class Checks {
         ({ replica, startedSeq, end }) =>
           replica === call.replica && startedSeq < call.startedSeq && (end?.seq ?? Infinity) > call.startedSeq,
       );
+    const newsMs = 4 * plan.legMsMax + 1;
     const registeredAt = call.startedAt + 5 * plan.legMsMax + 1;
     const passedOver = history
       .loadsOf(load.key)
       .filter((other) => other.startedAt > registeredAt && other.startedSeq < load.startedSeq && other.token !== undefined)
-      .filter((other) => !leavesWork(other) && other.plan.ending !== 'untravelable');
+      .filter((other) => !leavesWork(other) && other.plan.ending !== 'untravelable')
+      .filter((other) => (call.end?.at ?? Infinity) > (other.end?.at ?? Infinity) + newsMs);
     if (passedOver.length > (ranHere ? 1 : 0))
       this.fail('s3 second load', `strict call ${call.id} got load ${load.id}, ${passedOver.length} too late`);
   }

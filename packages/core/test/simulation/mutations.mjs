@@ -250,6 +250,14 @@ export const MUTATIONS = [
       },
     ],
   },
+  {
+    name: 'those who wait are not let go when a load says that it is private',
+    patches: [{ file: 'flight/flight.ts', find: 'if (waiter !== leader) this.#loadAlone(waiter);', replace: '' }],
+  },
+  {
+    name: 'callers whose load may turn out to be private share a promise',
+    patches: [{ file: 'flight/groups.ts', find: ' && !mayBePrivate', replace: '' }],
+  },
 ];
 
 function recovery(condition) {

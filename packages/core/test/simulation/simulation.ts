@@ -159,7 +159,7 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
   #act(action: Action): void {
     switch (action.kind) {
       case 'call':
-        return this.#onReplica(action.slot, (replica) => this.#call(replica, action));
+        return this.#onReplica(action.slot, (replica) => this.#calls(replica, action));
       case 'invalidate':
         return this.#onReplica(action.slot, (replica) => void this.#invalidate(replica, action.key));
       case 'close':
@@ -224,7 +224,13 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
 
   // ---- Calls and loads ----------------------------------------------------------------------------------------------
 
-  #call(replica: SimulatedReplica, plan: CallPlan): void {
+  /** One caller who asks how it was answered, or three of the same moment who do not, and may share a promise. */
+  #calls(replica: SimulatedReplica, plan: CallPlan): void {
+    const asksHow = this.history.calls.length % 2 === 0;
+    for (let caller = 0; caller < (asksHow ? 1 : 3); caller++) this.#call(replica, plan, asksHow);
+  }
+
+  #call(replica: SimulatedReplica, plan: CallPlan, asksHow: boolean): void {
     const { history } = this;
     const id = history.calls.length;
     const startedSeq = history.note(replica.name, `call ${id} ${plan.key} ${describeCall(plan)}`);
@@ -250,9 +256,16 @@ class Simulation implements NetworkHost, ReplicaHost, CheckedRun {
     history.pending.add(call);
     this.#touch(plan.key);
     const { flights } = replica.collapser.stats();
-    const { timeoutMs, loadTimeoutMs, isolate, whenDegraded, freshness, sharesErrors } = plan;
-    const options = { timeoutMs, loadTimeoutMs, isolate, whenDegraded, freshness, shareErrors: sharesErrors, signal: leaves.signal };
-    const result = replica.collapser.flight(plan.key, (context) => this.#load(replica, call, context), options);
+    const { timeoutMs, loadTimeoutMs, isolate, whenDegraded, freshness, sharesErrors, leavesMs } = plan;
+    const options = {
+      ...{ timeoutMs, loadTimeoutMs, isolate, whenDegraded, freshness, shareErrors: sharesErrors },
+      mayBePrivate: plan.load.ending === 'private',
+      ...(leavesMs !== undefined && { signal: leaves.signal }),
+    };
+    const loader = (context: LoadContext): Promise<unknown> => this.#load(replica, call, context);
+    const result = asksHow
+      ? replica.collapser.flight(plan.key, loader, options)
+      : replica.collapser.run(plan.key, loader, options).then((value) => ({ value, source: undefined, flightId: undefined }));
     this.#board(replica, call, flights);
     if (plan.leavesMs !== undefined) this.timeline.schedule(plan.leavesMs, replica, () => this.#leave(call));
     result.then(

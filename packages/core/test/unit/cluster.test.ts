@@ -108,7 +108,7 @@ describe('replicas that share a coordinator', () => {
   it('let every other caller go at once when a loader says its answer is unshareable', async () => {
     const { replicas, settleDown } = start(2);
     const load = manualLoader();
-    const calls = replicas.flatMap((replica) => [replica.flight('k', load), replica.flight('k', load)]);
+    const calls = replicas.flatMap((replica) => Array.from({ length: 2 }, () => replica.flight('k', load, { mayBePrivate: true })));
     await settleDown();
     load.runs[0]?.context.unshareable();
     await settleDown();
@@ -122,7 +122,7 @@ describe('replicas that share a coordinator', () => {
     const { replicas, settleDown } = start(1);
     const load = manualLoader();
     const leaves = new AbortController();
-    const first = Promise.allSettled([replicas[0]?.run('k', load, { signal: leaves.signal })]);
+    const first = Promise.allSettled([replicas[0]?.run('k', load, { signal: leaves.signal, mayBePrivate: true })]);
     const second = replicas[0]?.run('k', load);
     await settleDown();
     load.runs[0]?.context.unshareable();

@@ -204,7 +204,7 @@ describe('a collapser without a coordinator', () => {
   it('lets everybody but the leader load alone once a loader says its answer is unshareable', async () => {
     const { collapser } = setup();
     const load = manualLoader();
-    const calls = Array.from({ length: 3 }, () => collapser.flight('k', load));
+    const calls = Array.from({ length: 3 }, () => collapser.flight('k', load, { mayBePrivate: true }));
     load.runs[0]?.context.unshareable();
     expect(load.runs).toHaveLength(3);
     const late = collapser.flight('k', load);

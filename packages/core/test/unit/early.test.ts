@@ -45,7 +45,7 @@ describe('what a load offers before its end', () => {
   it('is for nobody once the load has said that its answer is for its own caller, or has ended', async () => {
     const collapser = createCollapser();
     const load = manualLoader();
-    const first = collapser.run('key', load, taking);
+    const first = collapser.run('key', load, { ...taking, mayBePrivate: true });
     const second = collapser.run('key', load, taking);
     await expect.poll(() => load.runs.length).toBe(1);
     load.runs[0]?.context.unshareable();

@@ -102,7 +102,7 @@ describe('what the simulation found', () => {
   it('a flight whose callers were let go claims no more, although a claim of it is unanswered', async () => {
     const { r0, r1, network, clock, settleDown, hub } = start(2);
     const load = manualLoader();
-    void r0.run('k', load);
+    void r0.run('k', load, { mayBePrivate: true });
     await settleDown();
     network.lose(legs(1, 'reply', 'claim'));
     const followed = r1.run('k', load);
