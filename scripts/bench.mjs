@@ -1,5 +1,6 @@
 // `npm run bench`: the benchmarks on a fresh clone, with nothing but Node. Its arguments go to the bench itself.
 // `npm run freshness`: what calls pay that ask for more than a load that runs.
+// `npm run soak`: what millions of flights leave in memory.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createLog } from './lib/log.mjs';

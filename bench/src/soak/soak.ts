@@ -1,0 +1,54 @@
+import type { Collapser } from '@oneflight/core';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Used, used } from './heap.js';
+import { fill, Stage, TURNS } from './turns.js';
+
+export interface Sample {
+  readonly flights: number;
+  readonly used: Used;
+  readonly seconds: number;
+}
+
+export interface Course {
+  readonly flights: number;
+  readonly samples: number;
+  /** How many turns are under way at a time. */
+  readonly parallel: number;
+  readonly onSample: (sample: Sample) => Promise<void> | void;
+}
+
+/**
+ * Flies so many flights of all kinds, each of a key of its own, and looks at the memory whenever another part of them is over:
+ * then nothing is under way.
+ */
+export async function soak(replicas: readonly Collapser[], { flights, samples, parallel, onSample }: Course): Promise<void> {
+  const stage = new Stage(replicas);
+  const turns = TURNS.flatMap((turn) => Array.from({ length: turn.share }, () => turn));
+  await fill(stage);
+  const startedAt = performance.now();
+  let number = 0;
+  const flyUntil = async (target: number): Promise<void> => {
+    while (stage.flights < target) {
+      const turn = turns[number % turns.length];
+      if (turn === undefined) throw new Error('no turns');
+      await turn.run(stage, `key ${number}`, number++);
+    }
+  };
+  for (let sample = 1; sample <= samples; sample++) {
+    const target = Math.round((flights * sample) / samples);
+    await Promise.all(Array.from({ length: parallel }, () => flyUntil(target)));
+    await quiet(replicas);
+    await onSample({ flights: stage.flights, used: used(), seconds: (performance.now() - startedAt) / 1_000 });
+  }
+}
+
+/** Resolves when no flight is left: loads whose callers have gone end a little later. */
+async function quiet(replicas: readonly Collapser[]): Promise<void> {
+  const until = performance.now() + QUIET_MS_MAX;
+  while (replicas.some((replica) => replica.stats().flights > 0)) {
+    if (performance.now() > until) throw new Error(`flights are left: ${JSON.stringify(replicas.map((replica) => replica.stats()))}`);
+    await sleep(10);
+  }
+}
+
+const QUIET_MS_MAX = 60_000;
