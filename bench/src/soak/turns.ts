@@ -91,7 +91,11 @@ export const TURNS: readonly Turn[] = [
   { what: 'lingering', share: 2, run: (stage, key, number) => runStored(stage, key, number, { lingerMs: 20 }) },
   { what: 'invalidated', share: 2, run: runInvalidated },
   { what: 'invalidated by a tag', share: 1, run: runTagged },
-  { what: 'private', share: 2, run: (stage, key) => all((caller) => stage.replica(caller).run(key, stage.privateLoad)) },
+  {
+    what: 'private',
+    share: 2,
+    run: (stage, key) => all((caller) => stage.replica(caller).run(key, stage.privateLoad, { mayBePrivate: true })),
+  },
   { what: 'of many keys', share: 1, run: runMany },
   { what: 'strict and confirmed', share: 2, run: runFresh },
   { what: 'once', share: 1, run: (stage, key, number) => stage.replica(number).once(key, stage.load, { ttlMs: 20 }) },
