@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { WARM_UP } from './interleave.js';
 import { SCENARIOS } from './scenarios/index.js';
 import { isSystemId, systemIds, type SystemId } from './systems/index.js';
 
@@ -19,7 +20,10 @@ export type Parsed =
 
 const names = [...SCENARIOS.keys()];
 
-export const HELP = `npm run bench -- [--scenario NAME,…] [--system NAME,…] [--quick [--page]] [--json FILE]
+/** What `--node` of scripts/bench.mjs takes, beside the Node that runs it. */
+export const NODES: readonly string[] = ['22', '24', '26'];
+
+export const HELP = `npm run bench -- [--scenario NAME,…] [--system NAME,…] [--quick [--page]] [--node VERSION] [--json FILE]
 
 Measures oneflight side by side with what a user would pick instead, interleaved in one run.
 
@@ -27,9 +31,14 @@ Measures oneflight side by side with what a user would pick instead, interleaved
   --system    only these systems; prints, and leaves the page alone
   --quick     few rounds, a minute per scenario at most; prints, and leaves the page alone
   --page      writes the page all the same
+  --node      on that Node (${NODES.join(', ')}), which comes from the npm registry into .cache/node; else on the one that runs npm.
+              It changes what is found: on 20 and 22 AsyncLocalStorage makes each promise of a process dearer, on 24 it does not
   --json      writes the results to FILE as JSON too
 
-Without --quick it takes about 15 minutes and writes docs/benchmarks.md with its plots.
+Each process that asks over Redis answers ${WARM_UP.bursts} bursts of ${WARM_UP.callers} callers before it is measured: what is compared is a
+service that runs, not one that has just started.
+
+Without --quick it takes about 20 minutes and writes docs/benchmarks.md with its plots.
 Wants a quiet machine: nothing else should run.
 
 Scenarios:

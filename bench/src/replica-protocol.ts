@@ -22,15 +22,17 @@ export interface BurstReply {
   readonly failures: number;
 }
 
-/** One caller of each of many keys, at the same moment. */
+/** One caller of each of many keys. */
 export interface SweepRequest {
   readonly prefix: string;
   readonly keys: number;
   readonly loadMs: number;
+  /** How many keys are asked for at the same moment, and how long it is until the next. Absent: all at once. */
+  readonly wave?: { readonly keys: number; readonly everyMs: number };
   readonly at: number;
 }
 
-export type SweepReply = Omit<BurstReply, 'addedMs'>;
+export type SweepReply = BurstReply;
 
 /** Users who call again as soon as they were answered. */
 export interface LoopRequest {

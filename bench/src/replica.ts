@@ -83,18 +83,32 @@ async function burst({ get }: Client, { key, callers, loadMs, payloadBytes, at, 
   return { addedMs, endedAt: monotonicMs(), loads, failures };
 }
 
-async function sweep({ get }: Client, { prefix, keys, loadMs, at }: SweepRequest): Promise<SweepReply> {
-  await until(at);
+async function sweep({ get }: Client, { prefix, keys, loadMs, wave = { keys, everyMs: 0 }, at }: SweepRequest): Promise<SweepReply> {
   let loads = 0;
   let failures = 0;
-  const load = async (): Promise<Loaded> => {
-    loads += 1;
-    await sleep(loadMs);
-    return { leadMs: 0, endedAt: monotonicMs(), payload: '' };
+  const addedMs: number[] = [];
+  const call = async (key: string): Promise<void> => {
+    const calledAt = monotonicMs();
+    const load = async (): Promise<Loaded> => {
+      loads += 1;
+      const leadMs = monotonicMs() - calledAt;
+      await sleep(loadMs);
+      return { leadMs, endedAt: monotonicMs(), payload: '' };
+    };
+    try {
+      const loaded = await get(key, load);
+      addedMs.push(loaded.leadMs + monotonicMs() - loaded.endedAt);
+    } catch {
+      failures += 1;
+    }
   };
-  const call = (key: string): Promise<unknown> => get(key, load).catch(() => void (failures += 1));
-  await Promise.all(Array.from({ length: keys }, (_, index) => call(`${prefix}-${index}`)));
-  return { endedAt: monotonicMs(), loads, failures };
+  const calls: Promise<void>[] = [];
+  for (let index = 0; index < keys; index += 1) {
+    if (index % wave.keys === 0) await until(at + (index / wave.keys) * wave.everyMs);
+    calls.push(call(`${prefix}-${index}`));
+  }
+  await Promise.all(calls);
+  return { addedMs, endedAt: monotonicMs(), loads, failures };
 }
 
 async function loop({ get }: Client, { users, keys, durationMs, databasePort, at }: LoopRequest): Promise<LoopReply> {

@@ -4,6 +4,7 @@ import { startRedis, type TestServer } from '@oneflight/testkit';
 import { Redis } from 'ioredis6';
 import { writeFile } from 'node:fs/promises';
 import { parseArgs } from 'node:util';
+import { NODES } from './arguments.js';
 import { exact } from './report/words.js';
 import type { Target } from './report/result.js';
 import { asText } from './report/text.js';
@@ -17,13 +18,14 @@ import { TURNS } from './soak/turns.js';
  * What is left in memory after millions of flights of all kinds: nothing that grows with their number. First without a
  * coordinator, then with two replicas in this process over a Redis of its own.
  */
-const HELP = `npm run soak -- [--flights N] [--redis N] [--quick] [--json FILE]
+const HELP = `npm run soak -- [--flights N] [--redis N] [--quick] [--node VERSION] [--json FILE]
 
 Flies millions of flights of all kinds in one process and looks at its memory meanwhile: it must not grow with their number.
 
   --flights   how many without a coordinator; 10,000,000 by default
   --redis     how many over Redis, by two replicas; 300,000 by default
   --quick     200,000 and 6,000, which takes about half a minute; a slope is then told less exactly
+  --node      on that Node (${NODES.join(', ')}), as in the bench
   --json      writes the samples to FILE as well
 
 It ends with 1 where memory grew. Kinds of flights, with their share of all turns:

@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { NODES } from '../arguments.js';
+import { WARM_UP } from '../interleave.js';
 import { SCENARIOS } from '../scenarios/index.js';
 import { LEFT_OUT, loadSystem, systemIds } from '../systems/index.js';
 import { drawBars } from './chart.js';
@@ -67,7 +69,7 @@ async function pageText(kept: readonly { readonly name: string; readonly result:
   };
   return [
     '# Benchmarks',
-    'Made by `npm run bench` (`npm run bench -- --help`), which measures oneflight and what a user would pick instead side by side: one after the other, round by round, each round beginning with another one, every system with a Redis and processes of its own. Numbers are medians. Compare ratios, not times: times are those of one machine.',
+    `Made by \`npm run bench\` (\`npm run bench -- --help\`), which measures oneflight and what a user would pick instead side by side: one after the other, round by round, each round beginning with another one, every system with a Redis and processes of its own. Where processes ask over Redis, each of them has answered ${WARM_UP.bursts} bursts of ${WARM_UP.callers} callers before: what is compared is a service that runs, not one that has just started. Numbers are medians. Compare ratios, not times: times are those of one machine.`,
     'Where a target is missed, [performance](performance.md) says what the limit is and why.',
     '## Targets',
     tableMarkdown(targets),
@@ -98,10 +100,16 @@ function section(name: string, { title, how, tables, charts, machine, quick = fa
   return [
     `## ${title}`,
     how,
-    ...tables.map((table) => [...(table.title === '' ? [] : [`### ${table.title}`]), tableMarkdown(table)].join('\n\n')),
+    ...tables.flatMap((table) => [...(table.title === '' ? [] : [`### ${table.title}`]), tableMarkdown(table), table.note ?? []].flat()),
     ...charts.map(({ id, title: alt }) => `![${alt}](benchmarks/${id}.svg)`),
-    `\`npm run bench -- --scenario ${name}${quick ? ' --quick --page' : ''}\` on ${cores} cores, ${memoryGiB} GiB, ${platform}, Node ${node}, Redis ${redis}, ${date}${busy}.`,
+    `\`npm run bench -- --scenario ${name}${quick ? ' --quick --page' : ''}${nodeFlag(node)}\` on ${cores} cores, ${memoryGiB} GiB, ${platform}, Node ${node}, Redis ${redis}, ${date}${busy}.`,
   ].join('\n\n');
+}
+
+/** How to run it on the same Node, where that is one which `npm run bench` brings. */
+function nodeFlag(version: string): string {
+  const [major = ''] = version.split('.');
+  return NODES.includes(major) ? ` --node ${major}` : '';
 }
 
 function tableMarkdown({ columns, rows }: Table): string {

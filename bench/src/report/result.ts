@@ -5,6 +5,8 @@ export interface Table {
   readonly title: string;
   readonly columns: readonly string[];
   readonly rows: readonly (readonly Cell[])[];
+  /** What to know about it. */
+  readonly note?: string;
 }
 
 export interface Bar {

@@ -40,7 +40,7 @@ export async function measureBurst(fleet: Fleet, key: string, plan: BurstPlan): 
 export const burst: Scenario = {
   what: `${REPLICAS} replicas x ${CALLERS} callers of one cold key, a load of ${LOAD_MS} ms`,
   async run({ quick, systems = systemIds() }) {
-    const plan = quick ? { warmUp: 2, rounds: 8 } : { warmUp: 5, rounds: 60 };
+    const plan = quick ? { warmUp: 1, rounds: 8 } : { warmUp: 2, rounds: 60 };
     const series = await interleaveFleets(systems, REPLICAS, plan, (fleet, round) =>
       measureBurst(fleet, `burst-${round}`, { callers: CALLERS, loadMs: LOAD_MS, payloadBytes: 100 }),
     );

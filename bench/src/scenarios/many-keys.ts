@@ -1,52 +1,64 @@
 import { scriptsIn, type Fleet, type FleetCost } from '../fleet.js';
 import { interleaveFleets, type Series } from '../interleave.js';
-import type { Result, Target } from '../report/result.js';
+import type { SweepRequest } from '../replica-protocol.js';
+import type { Result, Table, Target } from '../report/result.js';
 import { ageNote, compared } from '../report/words.js';
-import { median, sum } from '../statistics.js';
+import { median, percentile, sum } from '../statistics.js';
 import { FLOOR, OURS, systemIds } from '../systems/index.js';
 import { range } from './burst.js';
 import type { Scenario } from './scenario.js';
 
 const REPLICAS = 4;
-const KEYS = 2_000;
+
 /** Long enough that no replica is still asking when the first loads end: then exactly one load per key is right. */
-const LOAD_MS = 1_000;
+const AT_ONCE = { keys: 2_000, loadMs: 1_000 };
+/** Few enough at a time that every replica has asked long before the load ends. */
+const STEADY = { keys: 500, loadMs: 50, wave: { keys: 10, everyMs: 20 } };
 
 interface Sample {
-  readonly flightsPerSecond: number;
+  readonly tookMs: number;
+  readonly addedMs: readonly number[];
   readonly loads: number;
   readonly failures: number;
   readonly cost: FleetCost;
 }
 
 export const manyKeys: Scenario = {
-  what: `${KEYS.toLocaleString('en-US')} keys x ${REPLICAS} replicas at once: what a flight costs`,
+  what: `${AT_ONCE.keys.toLocaleString('en-US')} keys x ${REPLICAS} replicas, at once and wave by wave: what a flight costs`,
   async run({ quick, systems = systemIds() }) {
     const plan = quick ? { warmUp: 1, rounds: 1 } : { warmUp: 2, rounds: 7 };
-    return report(await interleaveFleets(systems, REPLICAS, plan, measure), plan.rounds);
+    // One after the other, on replicas of its own each: what a crowd leaves behind is not to count where there is none.
+    const [steady, atOnce] = [await rowsOf(STEADY), await rowsOf(AT_ONCE)];
+    return report(atOnce, steady, plan.rounds);
+
+    async function rowsOf(sweep: Omit<SweepRequest, 'at' | 'prefix'>): Promise<Row[]> {
+      const series = await interleaveFleets(systems, REPLICAS, plan, (fleet, round) =>
+        measure(fleet, { ...sweep, prefix: `round-${round}` }),
+      );
+      return series.map((each) => rowOf(each, sweep.keys));
+    }
   },
 };
 
-async function measure(fleet: Fleet, round: number): Promise<Sample> {
-  const { replies, startedAt, cost } = await fleet.together((replica, at) =>
-    replica.sweep({ prefix: `round-${round}`, keys: KEYS, loadMs: LOAD_MS, at }),
-  );
-  const tookMs = Math.max(...replies.map(({ endedAt }) => endedAt)) - startedAt - LOAD_MS;
+async function measure(fleet: Fleet, sweep: Omit<SweepRequest, 'at'>): Promise<Sample> {
+  const { replies, startedAt, cost } = await fleet.together((replica, at) => replica.sweep({ ...sweep, at }));
   return {
-    flightsPerSecond: KEYS / (tookMs / 1_000),
+    tookMs: Math.max(...replies.map(({ endedAt }) => endedAt)) - startedAt - sweep.loadMs,
+    addedMs: replies.flatMap(({ addedMs }) => addedMs),
     loads: sum(replies.map(({ loads }) => loads)),
     failures: sum(replies.map(({ failures }) => failures)),
     cost,
   };
 }
 
-function rowOf({ fleet, samples }: Series<Sample>) {
-  const perKey = (of: (cost: FleetCost) => number): number => median(samples.map(({ cost }) => of(cost))) / KEYS;
+function rowOf({ fleet, samples }: Series<Sample>, keys: number) {
+  const perKey = (of: (cost: FleetCost) => number): number => median(samples.map(({ cost }) => of(cost))) / keys;
   return {
     id: fleet.id,
     name: fleet.system.name,
     age: ageNote(fleet.system),
-    flights: median(samples.map(({ flightsPerSecond }) => flightsPerSecond)),
+    flights: median(samples.map(({ tookMs }) => keys / (tookMs / 1_000))),
+    addedMs: median(samples.map(({ addedMs }) => percentile(addedMs, 0.5))),
     loads: samples.map(({ loads }) => loads),
     failures: sum(samples.map(({ failures }) => failures)),
     scripts: perKey(scriptsIn),
@@ -59,71 +71,98 @@ function rowOf({ fleet, samples }: Series<Sample>) {
 
 type Row = ReturnType<typeof rowOf>;
 
-function report(series: readonly Series<Sample>[], rounds: number): Result {
-  const rows = series.map(rowOf);
-  const floor = rows.find(({ id }) => id === FLOOR);
-  const ours = rows.find(({ id }) => id === OURS);
-  const cells = (row: Row) => [
-    row.name,
-    range(row.loads),
-    row.flights,
-    floor && compared(row.flights, floor.flights),
-    row.commands,
-    row.bytes,
-    row.cpuMs,
-    row.redisCpuMs,
-    row.failures,
-    row.age,
-  ];
+function report(atOnce: readonly Row[], steady: readonly Row[], rounds: number): Result {
   return {
     title: 'Many keys',
     how:
-      `${REPLICAS} processes ask for the same ${KEYS.toLocaleString('en-US')} keys at the same moment; each load takes ${LOAD_MS} ms and costs nothing. ` +
-      `Flights per second are the keys by the time until the last answer, less the load. Medians of ${rounds} rounds; all but the flights are per key.`,
-    tables: [
-      {
-        title: '',
-        columns: [
-          'system',
-          'loads',
-          'flights/s',
-          '/ floor',
-          'commands',
-          'bytes out',
-          'CPU (ms)',
-          'CPU of Redis (ms)',
-          'failed calls',
-          'answers',
-        ],
-        rows: rows.map(cells),
-      },
-    ],
+      `${REPLICAS} processes ask for the same keys at the same moments; a load costs nothing but time. ` +
+      `Medians of ${rounds} rounds; commands, bytes and CPU are per key.`,
+    tables: [atOnceTable(atOnce), steadyTable(steady)],
     charts: [
       {
         id: 'many-keys-loads',
         title: 'Loads for 2,000 keys that 4 replicas ask for',
         unit: 'loads, median; less is better',
-        bars: rows.map(({ id, name, loads }) => ({ label: name, value: median(loads), isOurs: id === OURS })),
+        bars: atOnce.map(({ id, name, loads }) => ({ label: name, value: median(loads), isOurs: id === OURS })),
       },
     ],
-    targets: ours === undefined || floor === undefined ? [] : targets(ours, floor),
+    targets: targets(atOnce, steady),
   };
 }
 
-function targets(ours: Row, floor: Row): Target[] {
+/** Each flight outlives a recheck of its followers and a renewal of its lease. */
+function atOnceTable(rows: readonly Row[]): Table {
+  const floor = rows.find(({ id }) => id === FLOOR);
+  return {
+    title: `${AT_ONCE.keys.toLocaleString('en-US')} keys at once, loads of ${AT_ONCE.loadMs.toLocaleString('en-US')} ms`,
+    columns: ['system', 'loads', 'flights/s', '/ floor', ...COSTS, 'failed calls', 'answers'],
+    rows: rows.map((row) => [
+      row.name,
+      range(row.loads),
+      row.flights,
+      floor && compared(row.flights, floor.flights),
+      ...costsOf(row),
+      row.failures,
+      row.age,
+    ]),
+    note:
+      'Flights per second are the keys by the time until the last answer, less the load. A load is longer than `recheckMs` and than a third of `leaseMs`: ' +
+      'oneflight looks once for each follower whether a message was lost, and renews each lease once.',
+  };
+}
+
+function steadyTable(rows: readonly Row[]): Table {
+  const floor = rows.find(({ id }) => id === FLOOR);
+  const { keys, loadMs, wave } = STEADY;
+  return {
+    title: `${keys} keys, ${wave.keys} each ${wave.everyMs} ms, loads of ${loadMs} ms`,
+    columns: ['system', 'loads', 'added p50 (ms)', '/ floor', ...COSTS, 'failed calls', 'answers'],
+    rows: rows.map((row) => [
+      row.name,
+      range(row.loads),
+      row.addedMs,
+      floor && compared(row.addedMs, floor.addedMs),
+      ...costsOf(row),
+      row.failures,
+      row.age,
+    ]),
+  };
+}
+
+const COSTS = ['commands', 'bytes out', 'CPU (ms)', 'CPU of Redis (ms)'];
+
+function costsOf({ commands, bytes, cpuMs, redisCpuMs }: Row): number[] {
+  return [commands, bytes, cpuMs, redisCpuMs];
+}
+
+function targets(atOnce: readonly Row[], steady: readonly Row[]): Target[] {
+  const [ours, oursSteady] = [atOnce, steady].map((rows) => rows.find(({ id }) => id === OURS));
+  const floor = atOnce.find(({ id }) => id === FLOOR);
+  if (ours === undefined || oursSteady === undefined || floor === undefined) return [];
   return [
-    { what: 'many keys: loads', target: `exactly ${KEYS}`, measured: range(ours.loads), met: ours.loads.every((loads) => loads === KEYS) },
     {
-      what: 'many keys: flights/s, against SET NX + PUBLISH by hand',
+      what: 'many keys at once: loads',
+      target: `exactly ${AT_ONCE.keys}`,
+      measured: range(ours.loads),
+      met: ours.loads.every((loads) => loads === AT_ONCE.keys),
+    },
+    {
+      what: 'many keys at once: flights/s, against SET NX + PUBLISH by hand',
       target: '>= 1.0x',
       measured: compared(ours.flights, floor.flights),
       met: ours.flights >= floor.flights,
     },
     {
-      what: 'many keys: scripts per flight, each a round trip',
+      what: 'many keys, short loads: loads',
+      target: `exactly ${STEADY.keys}`,
+      measured: range(oursSteady.loads),
+      met: oursSteady.loads.every((loads) => loads === STEADY.keys),
+    },
+    {
+      what: 'many keys, short loads: scripts per flight, each a round trip',
       target: `<= R + 1 = ${REPLICAS + 1}`,
-      measured: ours.scripts.toFixed(2),
-      met: ours.scripts <= REPLICAS + 1.005,
+      measured: oursSteady.scripts.toFixed(2),
+      met: oursSteady.scripts <= REPLICAS + 1.005,
     },
   ];
 }
