@@ -10,6 +10,7 @@ import type {
   KeyHash,
   Outcome,
   Renewal,
+  Settlement,
   StoredOutcome,
   TagHash,
 } from './coordinator.js';
@@ -25,6 +26,15 @@ const SETTLES_MIN = 4;
 export interface Tagged {
   readonly tags: readonly TagHash[];
   readonly since: number;
+}
+
+/** How a flight asks to lead. */
+export interface Asked {
+  /** The lowest token that may answer it; 0 when it asks for the first time. */
+  readonly min: number;
+  readonly takeover: boolean;
+  readonly isStrict: boolean;
+  readonly cacheRead: CacheRead | undefined;
 }
 
 /** What one flight's claimant needs from its collapser. */
@@ -79,17 +89,32 @@ export class Claimant {
   }
 
   /** Not limited here: a late reply still has to be given back. */
-  async claim(min: number, takeover: boolean, strict: boolean, cache: CacheRead | undefined): Promise<Claim> {
+  claim(
+    { min, takeover, isStrict, cacheRead }: Asked,
+    onReply: (claim: Claim) => void,
+    onFailure: (error: CoordinatorError) => void,
+  ): void {
     const floor = this.#host.floors.get(this.#holder.key);
-    const request = { ...this.#holder, min, floor, takeover, strict, ...(cache && { cache }) };
-    const claim = await measured(this.#host, 'claim', this.#link.claim(request));
-    this.#host.pulse.heard();
-    this.#learn(claim.floor);
-    return claim;
+    const { key, id } = this.#holder;
+    const request = { key, id, min, floor, takeover, strict: isStrict, ...(cacheRead && { cache: cacheRead }) };
+    const startedAt = this.#host.clock.now();
+    started(() => this.#link.claim(request)).then(
+      (claim) => {
+        this.#host.report.operated('claim', this.#host.clock.now() - startedAt, undefined);
+        this.#host.pulse.heard();
+        this.#learn(claim.floor);
+        onReply(claim);
+      },
+      (reason: unknown) => {
+        const error = asCoordinatorError(reason);
+        this.#host.report.operated('claim', this.#host.clock.now() - startedAt, error.reason);
+        onFailure(error);
+      },
+    );
   }
 
   async renew(token: number): Promise<Renewal> {
-    const renewal = await this.#limited('renew', this.#link.renew({ ...this.#holder, token }));
+    const renewal = await this.#limited('renew', () => this.#link.renew({ ...this.#holder, token }));
     this.#learn(renewal.floor);
     return renewal;
   }
@@ -97,7 +122,8 @@ export class Claimant {
   /** When any tag was last invalidated; 0 where that is not known: then a load counts as overtaken by the last one. */
   async tagTime(): Promise<number> {
     try {
-      return this.#link.tags === undefined ? 0 : await this.#limited('tag', this.#link.tags.time());
+      const { tags } = this.#link;
+      return tags === undefined ? 0 : await this.#limited('tag', () => tags.time());
     } catch {
       return 0;
     }
@@ -117,10 +143,9 @@ export class Claimant {
   /** Reads the key's floor; undefined where it is not known, or cannot be read. */
   async floor(): Promise<number | undefined> {
     const { key } = this.#holder;
-    const read = this.#link.floor?.({ key });
-    if (read === undefined) return undefined;
+    if (this.#link.floor === undefined) return undefined;
     try {
-      const floor = await this.#limited('floor', read);
+      const floor = await this.#limited('floor', async () => this.#link.floor?.({ key }));
       this.#learn(floor);
       return floor;
     } catch {
@@ -130,7 +155,7 @@ export class Claimant {
 
   /** Gives up whatever this id holds or waits for, in the background; a waiter elsewhere is woken if nobody leads then. */
   release(failed = false): void {
-    const released = this.#limited('release', this.#link.release({ ...this.#holder, failed }));
+    const released = this.#limited('release', () => this.#link.release({ ...this.#holder, failed }));
     this.#host.background(released.catch(() => this.#host.report.lost('release')));
   }
 
@@ -152,7 +177,7 @@ export class Claimant {
           return this.#giveUpOvertaken();
         }
         toAttach = undefined;
-        onTried(await this.#settleOnce(token, outcome, cache, sent === 0));
+        onTried(this.#settled(token, await this.#limited('settle', () => this.#settle(token, outcome, cache)), sent === 0));
         return;
       } catch (error) {
         onTried(undefined);
@@ -164,8 +189,12 @@ export class Claimant {
     this.#host.report.lost('settle');
   }
 
-  async #settleOnce(token: number, outcome: Outcome, cache: CacheWrite | undefined, isFirst: boolean): Promise<number | undefined> {
-    const { state, floor } = await this.#limited('settle', this.#link.settle({ ...this.#holder, token, outcome, ...(cache && { cache }) }));
+  #settle(token: number, outcome: Outcome, cache: CacheWrite | undefined): Promise<Settlement> {
+    const { key, id } = this.#holder;
+    return this.#link.settle(cache === undefined ? { key, id, token, outcome } : { key, id, token, outcome, cache });
+  }
+
+  #settled(token: number, { state, floor }: Settlement, isFirst: boolean): number | undefined {
     this.#learn(floor);
     // A settle that is sent again may find that the first one, whose reply was lost, has ended the flight.
     if (state === 'detached' && isFirst && (floor ?? 0) < token) this.#host.report.duplicated(this.#holder.id);
@@ -174,9 +203,10 @@ export class Claimant {
 
   /** Notes the key under its tags, and tells whether one of them was invalidated after the load began. */
   async #isOvertaken({ tags, since }: Tagged, outcome: Outcome, cache: CacheWrite | undefined): Promise<boolean> {
-    if (this.#link.tags === undefined) return false;
+    const index = this.#link.tags;
+    if (index === undefined) return false;
     const livesMs = outcome.kind === 'value' ? cache?.valueMs : outcome.kind === 'error' ? cache?.errorMs : 0;
-    const last = await this.#limited('tag', this.#link.tags.attach({ key: this.key, tags, livesMs: livesMs ?? 0 }));
+    const last = await this.#limited('tag', () => index.attach({ key: this.key, tags, livesMs: livesMs ?? 0 }));
     return last > since;
   }
 
@@ -190,8 +220,8 @@ export class Claimant {
     if (floor !== undefined) this.#host.floors.raise(this.#holder.key, floor);
   }
 
-  #limited<R>(name: Operation, operation: Promise<R>): Promise<R> {
-    return measured(this.#host, name, withLimit(operation, this.#host.pulse, this.timings.commandTimeoutMs));
+  #limited<R>(name: Operation, operation: () => Promise<R>): Promise<R> {
+    return limited(this.#host, name, this.timings.commandTimeoutMs, operation);
   }
 
   #pause(delayMs: number): Promise<void> {
@@ -201,35 +231,50 @@ export class Claimant {
   }
 }
 
-/** Reports how long a round trip took and how it failed. */
-export async function measured<R>(host: Pick<ClaimantHost, 'clock' | 'report'>, name: Operation, operation: Promise<R>): Promise<R> {
-  const startedAt = host.clock.now();
-  try {
-    const reply = await operation;
-    host.report.operated(name, host.clock.now() - startedAt, undefined);
-    return reply;
-  } catch (error) {
-    host.report.operated(name, host.clock.now() - startedAt, asCoordinatorError(error).reason);
-    throw error;
-  }
-}
-
-/** Core's own limit on an operation: a coordinator may never answer. @throws CoordinatorError */
-export function withLimit<R>(operation: Promise<R>, pulse: Pulse, silenceMs: number): Promise<R> {
+/**
+ * Runs an operation with core's own limit, because a coordinator may never answer, and reports how long it took and how it
+ * failed.
+ *
+ * @throws CoordinatorError
+ */
+export function limited<R>(
+  host: Pick<ClaimantHost, 'clock' | 'pulse' | 'report'>,
+  name: Operation,
+  silenceMs: number,
+  operation: () => Promise<R>,
+): Promise<R> {
   return new Promise((resolve, reject) => {
-    const timer = pulse.afterSilence(silenceMs, () => reject(silent(silenceMs)));
-    operation.then(
+    const startedAt = host.clock.now();
+    let isOver = false;
+    const end = (error?: CoordinatorError): boolean => {
+      if (isOver) return false;
+      isOver = true;
+      host.report.operated(name, host.clock.now() - startedAt, error?.reason);
+      if (error !== undefined) reject(error);
+      return true;
+    };
+    const timer = host.pulse.afterSilence(silenceMs, () => end(silent(silenceMs)));
+    started(operation).then(
       (result) => {
         timer.cancel();
-        pulse.heard();
-        resolve(result);
+        host.pulse.heard();
+        if (end()) resolve(result);
       },
       (error: unknown) => {
         timer.cancel();
-        reject(asCoordinatorError(error));
+        end(asCoordinatorError(error));
       },
     );
   });
+}
+
+/** What a coordinator throws at once instead of rejecting with it is trouble with the coordinator all the same. */
+function started<R>(operation: () => Promise<R>): Promise<R> {
+  try {
+    return operation();
+  } catch (error) {
+    return Promise.reject(asCoordinatorError(error));
+  }
 }
 
 /** What it is called when no answer came. */

@@ -1,4 +1,4 @@
-import { asCoordinatorError, measured, withLimit, type ClaimantHost } from './claimant.js';
+import { asCoordinatorError, limited, type ClaimantHost } from './claimant.js';
 import type { CoordinatorLink, KeyHash, TagHash, TagIndex } from './coordinator.js';
 import type { CoordinatorError } from './errors.js';
 import { Owed } from './owed.js';
@@ -85,8 +85,7 @@ export class Invalidations {
   /** An invalidation that is executed twice does no harm, so it is sent again when its reply does not come. */
   async #invalidateRemotely(key: KeyHash): Promise<number> {
     const { commandTimeoutMs } = this.#link.timings;
-    const send = (): Promise<number> =>
-      measured(this.#host, 'invalidate', withLimit(this.#link.invalidate({ key }), this.#host.pulse, commandTimeoutMs));
+    const send = (): Promise<number> => limited(this.#host, 'invalidate', commandTimeoutMs, () => this.#link.invalidate({ key }));
     try {
       return await send();
     } catch (error) {

@@ -1,29 +1,42 @@
-/** An unbounded wait for one of several things: what is posted while nobody waits is kept, in order. */
+/** Mail for a reader who may be away: what is posted meanwhile is kept. Read in order, and one after the other. */
 export class Mailbox<M> {
   readonly #kept: M[] = [];
-  #waiting: ((mail: M) => void) | undefined;
+  #reader: ((mail: M) => void) | undefined;
+  #isReading = false;
 
   post(mail: M): void {
-    const waiting = this.#waiting;
-    if (waiting === undefined) {
-      this.#kept.push(mail);
-      return;
-    }
-    this.#waiting = undefined;
-    waiting(mail);
+    this.#kept.push(mail);
+    this.#read();
   }
 
-  /** The oldest mail, now or when it comes. One reader at a time. */
-  next(): Promise<M> {
-    const [oldest] = this.#kept.splice(0, 1);
-    if (oldest !== undefined) return Promise.resolve(oldest);
-    return new Promise((resolve) => {
-      this.#waiting = resolve;
-    });
+  /** Hands over what was kept, and then each mail when it comes, until the reader leaves. */
+  open(reader: (mail: M) => void): void {
+    this.#reader = reader;
+    this.#read();
+  }
+
+  /** The reader leaves. */
+  shut(): void {
+    this.#reader = undefined;
   }
 
   /** Takes out what nobody read. */
   drain(): readonly M[] {
     return this.#kept.splice(0);
+  }
+
+  /** What is posted while a mail is read waits until that is done. */
+  #read(): void {
+    if (this.#isReading) return;
+    this.#isReading = true;
+    try {
+      while (this.#reader !== undefined) {
+        const mail = this.#kept.shift();
+        if (mail === undefined) return;
+        this.#reader(mail);
+      }
+    } finally {
+      this.#isReading = false;
+    }
   }
 }

@@ -1,4 +1,4 @@
-import { measured, withLimit, type ClaimantHost } from './claimant.js';
+import { limited, type ClaimantHost } from './claimant.js';
 import type { Kept } from './caching.js';
 import type { Codec } from './codec.js';
 import type { CoordinatorLink, KeyHash } from './coordinator.js';
@@ -26,7 +26,7 @@ export async function peekRemotely(
     const failure = await host.payInvalidation(key);
     if (failure !== undefined) return undefined;
     const request = { key, floor: host.floors.get(key) };
-    const stored = await measured(host, 'peek', withLimit(link.peek(request), host.pulse, link.timings.commandTimeoutMs));
+    const stored = await limited(host, 'peek', link.timings.commandTimeoutMs, async () => link.peek?.(request));
     if (stored === undefined || stored.outcome.kind !== 'value' || stored.fencingToken <= host.floors.get(key)) return undefined;
     return { value: (codec ?? link.codec).decode(stored.outcome.bytes), ageMs: stored.ageMs, lifetimes: stored.lifetimes };
   } catch (error) {

@@ -1,6 +1,6 @@
 import type { Timer } from './clock.js';
 import type { CoordinatorLink, FlightId } from './coordinator.js';
-import { measured, withLimit, type ClaimantHost } from './claimant.js';
+import { limited, type ClaimantHost } from './claimant.js';
 import type { Election } from './flight/election.js';
 
 /** How often presence is looked at, in milliseconds; also how long a flight is followed before the first look. */
@@ -51,18 +51,14 @@ export class PresenceWatch {
     this.#looking = true;
     const leaders = [...new Set(Array.from(this.#watched.values(), (watched) => watched.leader))];
     try {
-      const asked = withLimit(this.#absent(leaders), this.#host.pulse, this.#link.timings.commandTimeoutMs);
-      const answers = (await measured(this.#host, 'presence', asked)) ?? [];
+      const { commandTimeoutMs } = this.#link.timings;
+      const answers = (await limited(this.#host, 'presence', commandTimeoutMs, async () => this.#link.absent?.(leaders))) ?? [];
       this.#note(new Set(leaders.filter((_, index) => answers[index] === true)));
     } catch {
       // Out of reach: the rechecks of the flights find that out for themselves.
     }
     this.#looking = false;
     this.#lookLater();
-  }
-
-  async #absent(leaders: readonly FlightId[]): Promise<readonly boolean[] | undefined> {
-    return this.#link.absent?.(leaders);
   }
 
   #note(absent: ReadonlySet<FlightId>): void {

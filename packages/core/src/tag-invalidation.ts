@@ -1,4 +1,4 @@
-import { asCoordinatorError, measured, withLimit, type ClaimantHost } from './claimant.js';
+import { asCoordinatorError, limited, type ClaimantHost } from './claimant.js';
 import type { KeyHash, TagHash, TagIndex } from './coordinator.js';
 
 /** What the invalidation of a tag needs of its collapser. */
@@ -38,11 +38,11 @@ async function invalidateBatch(host: TagInvalidationHost, tag: TagHash, batch: s
 
 /** Each step may be executed twice, so it is sent once more when its reply does not come. */
 async function persisted<T>(host: TagInvalidationHost, send: () => Promise<T>): Promise<T> {
-  const limited = (): Promise<T> => measured(host, 'tag', withLimit(send(), host.pulse, host.commandTimeoutMs));
+  const attempt = (): Promise<T> => limited(host, 'tag', host.commandTimeoutMs, send);
   try {
-    return await limited();
+    return await attempt();
   } catch (error) {
     if (asCoordinatorError(error).reason !== 'timeout') throw error;
-    return limited();
+    return attempt();
   }
 }

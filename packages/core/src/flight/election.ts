@@ -108,20 +108,34 @@ export class Election {
   }
 
   /** Claims, and again where need be, until there is a verdict. May run again after one. */
-  async run(): Promise<Verdict> {
+  run(): Promise<Verdict> {
     this.#phase = 'asking';
     const payment = this.#host.payInvalidation(this.#claimant.key);
-    const failure = payment && (await payment);
-    if (failure !== undefined) return this.#close({ how: 'unanswered', error: failure });
-    const copy = this.#mark === undefined ? this.#claimant.copyOf(this.#candidate.copyRead) : undefined;
-    if (copy !== undefined) return this.#close({ how: 'stored', kept: this.#outcomes.decodeStored(copy, this.#candidate.waiters.first()) });
-    this.#ask(false);
-    for (;;) {
-      const wake = await this.#mailbox.next();
-      this.#host.presence?.unwatch(this);
-      const verdict = this.#onWake(wake);
-      if (verdict !== undefined) return this.#close(verdict);
-    }
+    if (payment === undefined) return this.#run();
+    return payment.then((failure) => (failure === undefined ? this.#run() : this.#close({ how: 'unanswered', error: failure })));
+  }
+
+  #run(): Promise<Verdict> {
+    return new Promise((resolve, reject) => {
+      const copy = this.#mark === undefined ? this.#claimant.copyOf(this.#candidate.copyRead) : undefined;
+      if (copy !== undefined) {
+        resolve(this.#close({ how: 'stored', kept: this.#outcomes.decodeStored(copy, this.#candidate.waiters.first()) }));
+        return;
+      }
+      this.#ask(false);
+      this.#mailbox.open((wake) => {
+        try {
+          this.#host.presence?.unwatch(this);
+          const verdict = this.#onWake(wake);
+          if (verdict === undefined) return;
+          this.#mailbox.shut();
+          resolve(this.#close(verdict));
+        } catch (error) {
+          this.#mailbox.shut();
+          reject(asCoordinatorError(error));
+        }
+      });
+    });
   }
 
   /** Takes a message. A flight that leads or loads on its own ignores its inbox. */
@@ -268,10 +282,10 @@ export class Election {
     const sentAt = this.#host.clock.now();
     const { isStrict, cacheRead } = this.#candidate;
     this.#hasClaimed = true;
-    this.#claimant.claim(this.#mark ?? 0, takeover, isStrict, cacheRead).then(
+    this.#claimant.claim(
+      { min: this.#mark ?? 0, takeover, isStrict, cacheRead },
       (claim) => this.#onReply(claim, sentAt),
-      (error: unknown) => {
-        const failure = asCoordinatorError(error);
+      (failure) => {
         if (failure.reason === 'timeout') this.#claimUnknown = true;
         else this.#unanswered(failure);
       },

@@ -73,16 +73,20 @@ function explain({ seed, profile, violation, trace, hash }, lines) {
   process.exitCode = 1;
 }
 
+/** How many more seeds are tried for a mutation that few runs notice. */
+const RARE_TIMES = 5;
+
 async function runMutations(seeds, only, patches) {
   let survivors = 0;
   const unchanged = buildVariant('main', patches);
   for (const mutation of MUTATIONS.filter(({ name }) => name.includes(only))) {
     const changed = buildVariant(mutation.name.replaceAll(/\W+/g, '-'), [...patches, ...mutation.patches]);
-    const found = await firstViolation(await runOf(changed, mutation), await runOf(unchanged, mutation), seeds);
+    const tried = mutation.isRare === true ? RARE_TIMES * seeds : seeds;
+    const found = await firstViolation(await runOf(changed, mutation), await runOf(unchanged, mutation), tried);
     if (found === undefined) survivors++;
     print(
       found === undefined
-        ? `SURVIVED ${seeds} seeds: ${mutation.name}\n`
+        ? `SURVIVED ${tried} seeds: ${mutation.name}\n`
         : `seed ${found.seed}: ${mutation.name}\n    ${found.violation.invariant}: ${found.violation.detail}\n`,
     );
   }
