@@ -4,7 +4,7 @@ import { checkOptions, type OptionCheck } from '@oneflight/core';
 export interface BreakerOptions {
   /** Without it each call waits for a silent Redis up to `commandTimeoutMs`. @default true */
   readonly enabled?: boolean;
-  /** So many operations that failed in a row open it. @default 5 */
+  /** So many failures in a row open it: operations that cannot be sent, and silences of `commandTimeoutMs`, each of them once. @default 5 */
   readonly failuresMax?: number;
   /** Over which time `ratioMax` is measured. At least 100. @default 10_000 ms */
   readonly windowMs?: number;

@@ -1,14 +1,14 @@
-import { type CircuitState, type Clock, CoordinatorError } from '@oneflight/core';
+import { type CircuitState, type Clock, CoordinatorError, type CoordinatorFailure } from '@oneflight/core';
 import type { ResolvedBreaker } from './breaker-options.js';
 import { FailureWindow } from './failure-window.js';
 
 /**
  * Refuses operations at once while Redis is away, so that no call waits for it, and finds out beside the calls when it is
- * back. One per session.
+ * back. One per server.
  *
- * An operation fails when it is `unavailable`, or when it is unanswered for `silenceMs` in which nothing was heard at all.
- * A reply is a reply, also one that refuses; while replies flow, late ones are contention and no outage; and a process that
- * was too busy to listen counts that time for nothing.
+ * An operation that is `unavailable` is a failure, and so is each `silenceMs` in which replies are due and nothing at all is
+ * heard: one, however many wait in it. A reply is a reply, also one that refuses; while replies flow, late ones are
+ * contention and no outage; and a process that was too busy to listen counts that time for nothing.
  */
 export class Breaker {
   readonly #options: ResolvedBreaker;
@@ -17,10 +17,11 @@ export class Breaker {
   readonly #random: () => number;
   readonly #failures: FailureWindow;
   readonly #listeners = new Set<(state: CircuitState) => void>();
-  /** In the order in which they were sent. */
-  readonly #unanswered = new Set<Sent>();
   #state: CircuitState = 'closed';
-  #heardAt = Number.NEGATIVE_INFINITY;
+  /** How many operations were sent and have not ended. */
+  #due = 0;
+  /** Since when nothing was heard, while some are due; each silence that was counted begins the next one. */
+  #silentSince = 0;
   #bytesRead = 0;
   #isWatching = false;
   #probeTimer: { cancel(): void } | undefined;
@@ -41,33 +42,44 @@ export class Breaker {
     return this.#state;
   }
 
-  /**
-   * Runs one operation: `ready` waits until it can be sent, `send` sends it.
-   *
-   * @throws CoordinatorError `unavailable` at once while the circuit is not closed; what the two reject with.
-   */
-  async run<T>(ready: () => Promise<void>, send: () => Promise<T>): Promise<T> {
-    if (!this.#options.enabled) return await ready().then(send);
-    this.refuseUnlessClosed();
-    let sent: Sent | undefined;
-    try {
-      await ready();
-      sent = this.#sending();
-      const reply = await send();
-      this.#answered(sent);
-      return reply;
-    } catch (error) {
-      this.#ended(sent, error);
-      throw error;
+  /** Why nothing may be sent now; undefined while the circuit is closed. */
+  refusal(): CoordinatorError | undefined {
+    if (!this.#options.enabled || this.#state === 'closed') return undefined;
+    return new CoordinatorError('unavailable', REFUSED);
+  }
+
+  /** An operation was sent: `answered` or `ended` has to follow. */
+  sent(): void {
+    if (!this.#options.enabled) return;
+    if (this.#due === 0) this.#heard();
+    this.#due += 1;
+    if (!this.#isWatching) this.#watchFor(this.#server.silenceMs);
+  }
+
+  /** There was a reply to it, whatever it says. */
+  answered(): void {
+    if (!this.#options.enabled) return;
+    this.#due -= 1;
+    this.#heard();
+    if (this.#state !== 'closed') {
+      this.probeSoon();
+      return;
     }
+    this.#failures.succeeded();
+    this.#delayMs = this.#options.halfOpenAfterMs;
   }
 
-  /** @throws CoordinatorError `unavailable` while the circuit is not closed. */
-  refuseUnlessClosed(): void {
-    if (this.#options.enabled && this.#state !== 'closed') throw refusal();
+  /** It ended otherwise. What timed out was silence, which is counted by itself; a broken connection shows in what is sent next. */
+  ended(reason: CoordinatorFailure): void {
+    if (reason === 'refused' || reason === 'protocol') {
+      this.answered();
+      return;
+    }
+    if (this.#options.enabled) this.#due -= 1;
+    if (reason === 'unavailable') this.failed();
   }
 
-  /** An operation failed that did not get as far as `run`. */
+  /** An operation failed that could not be sent. */
   failed(): void {
     if (this.#options.enabled && this.#state === 'closed' && this.#failures.failed()) this.#open();
   }
@@ -94,37 +106,6 @@ export class Breaker {
     this.#probeTimer?.cancel();
   }
 
-  // ---- One operation --------------------------------------------------------------------------------------------------
-
-  #sending(): Sent {
-    const sent: Sent = { at: this.#clock.now(), isCounted: false };
-    this.#unanswered.add(sent);
-    if (!this.#isWatching) this.#watchFor(this.#server.silenceMs);
-    return sent;
-  }
-
-  #answered(sent: Sent): void {
-    this.#unanswered.delete(sent);
-    this.#heardAt = this.#clock.now();
-    if (this.#state !== 'closed') {
-      this.probeSoon();
-      return;
-    }
-    this.#failures.succeeded();
-    this.#delayMs = this.#options.halfOpenAfterMs;
-  }
-
-  /** What timed out was counted by the watch, if it was silent; a broken connection shows in what is sent next. */
-  #ended(sent: Sent | undefined, error: unknown): void {
-    const reason = error instanceof CoordinatorError ? error.reason : undefined;
-    if (sent !== undefined && (reason === 'refused' || reason === 'protocol')) {
-      this.#answered(sent);
-      return;
-    }
-    if (sent !== undefined) this.#unanswered.delete(sent);
-    if (reason === 'unavailable' && sent?.isCounted !== true) this.failed();
-  }
-
   // ---- Silence --------------------------------------------------------------------------------------------------------
 
   #watchFor(delayMs: number): void {
@@ -133,31 +114,26 @@ export class Breaker {
     this.#clock.setTimer(() => {
       this.#isWatching = false;
       // Rung late, this process was busy: what arrived meanwhile is only read after this timer.
-      if (this.#clock.now() - dueAt > this.#server.silenceMs / 4) this.#heardAt = this.#clock.now();
-      this.#listenForBytes();
-      this.#countSilent();
+      const isLate = this.#clock.now() - dueAt > this.#server.silenceMs / 4;
+      // A long reply over a slow link is no silence.
+      if (isLate || this.#server.bytesRead() !== this.#bytesRead) this.#heard();
+      this.#countSilence();
     }, delayMs);
   }
 
-  /** A long reply over a slow link is no silence. */
-  #listenForBytes(): void {
-    const bytesRead = this.#server.bytesRead();
-    if (bytesRead !== this.#bytesRead) this.#heardAt = Math.max(this.#heardAt, this.#clock.now());
-    this.#bytesRead = bytesRead;
+  #heard(): void {
+    this.#silentSince = this.#clock.now();
+    this.#bytesRead = this.#server.bytesRead();
   }
 
-  #countSilent(): void {
+  #countSilence(): void {
+    if (this.#due === 0) return;
     const now = this.#clock.now();
-    for (const sent of this.#unanswered) {
-      if (sent.isCounted) continue;
-      const leftMs = Math.max(sent.at, this.#heardAt) + this.#server.silenceMs - now;
-      if (leftMs > 0) {
-        this.#watchFor(leftMs);
-        return;
-      }
-      sent.isCounted = true;
+    if (now - this.#silentSince >= this.#server.silenceMs) {
+      this.#silentSince += this.#server.silenceMs;
       this.failed();
     }
+    this.#watchFor(this.#silentSince + this.#server.silenceMs - now);
   }
 
   // ---- The circuit ----------------------------------------------------------------------------------------------------
@@ -220,11 +196,6 @@ export interface BreakerServer {
   bytesRead(): number;
 }
 
-interface Sent {
-  readonly at: number;
-  isCounted: boolean;
-}
-
 /** How much of a delay is left to chance, so that replicas do not come back together. */
 const JITTER = 0.2;
 
@@ -237,9 +208,5 @@ const unrefClock: Clock = {
   },
 };
 
-function refusal(): CoordinatorError {
-  return new CoordinatorError(
-    'unavailable',
-    'the circuit to Redis is open: it did not answer several times in a row. Nothing was sent; it is tried again in the background',
-  );
-}
+const REFUSED =
+  'the circuit to Redis is open: it did not answer several times in a row. Nothing was sent; it is tried again in the background';

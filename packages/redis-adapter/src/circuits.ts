@@ -5,19 +5,20 @@ import { Breaker } from './breaker.js';
 import type { ResolvedBreaker } from './breaker-options.js';
 import { type Client, isCluster } from './clients.js';
 import type { Connection } from './connection.js';
-import { slotOf } from './slot.js';
 
 /**
  * One breaker per server. On Cluster a master can be away while the others answer: its keys must not wait for it, and
- * theirs must not be refused. What is not of one master (a slot without an owner, the subscription) has the breaker of
- * the whole, which a single server's is too.
+ * theirs must not be refused. Replicas have one too, because they are asked who listens; no key depends on it, so it is
+ * told to nobody. What is not of one node (a slot without an owner, the subscription) has the breaker of the whole, which a
+ * single server's is too.
  */
 export class Circuits {
   readonly whole: Breaker;
   readonly #connection: Connection<Client>;
   readonly #options: ResolvedBreaker;
   readonly #silenceMs: number;
-  readonly #masters = new Map<string, Breaker>();
+  /** By the name that ioredis gives a node: `host:port`. */
+  readonly #nodes = new Map<string, Breaker>();
   readonly #listeners = new Set<(state: CircuitState) => void>();
   #told: CircuitState = 'closed';
 
@@ -30,22 +31,30 @@ export class Circuits {
       () => bytesRead(connection.redis),
     );
     connection.redis.on('ready', () => this.#all().forEach((breaker) => breaker.probeSoon()));
-    if (isCluster(connection.redis)) connection.redis.on('-node', (node: Redis) => this.#forget(nameOf(node)));
+    if (!isCluster(connection.redis)) return;
+    connection.redis.on('-node', (node: Redis) => this.#forget(nameOf(node)));
+    // A replica may have become a master, or the other way round.
+    connection.redis.on('refresh', () => this.#tell());
   }
 
-  /** The breaker of the server that has `key`. */
-  of(key: string): Breaker {
+  /** The breaker of the server that has this slot. */
+  ofSlot(slot: number): Breaker {
     const { redis } = this.#connection;
-    if (!isCluster(redis) || key === '') return this.whole;
-    const owner = redis.slots[slotOf(key)]?.[0];
-    return owner === undefined ? this.whole : this.ofMaster(redis, owner);
+    if (!isCluster(redis)) return this.whole;
+    const owner = redis.slots[slot]?.[0];
+    return owner === undefined ? this.whole : this.ofNode(redis, owner);
   }
 
-  /** The breaker of a master of a cluster, by the name that ioredis gives it: `host:port`. */
-  ofMaster(cluster: Cluster, name: string): Breaker {
-    const known = this.#masters.get(name);
+  /** The breaker of a node of a cluster. */
+  ofNode(cluster: Cluster, name: string): Breaker {
+    const known = this.#nodes.get(name);
     if (known !== undefined) return known;
-    const node = (): Redis | undefined => cluster.nodes('all').find((candidate) => nameOf(candidate) === name);
+    let connection: Redis | undefined;
+    const node = (): Redis | undefined => {
+      if (connection === undefined || connection.status === 'end')
+        connection = cluster.nodes('all').find((candidate) => nameOf(candidate) === name);
+      return connection;
+    };
     const breaker = this.#breaker(
       async () => {
         // Its slots may have another master by now: then nobody asks for this one again.
@@ -54,7 +63,7 @@ export class Circuits {
       },
       () => bytesRead(node()),
     );
-    this.#masters.set(name, breaker);
+    this.#nodes.set(name, breaker);
     return breaker;
   }
 
@@ -80,21 +89,27 @@ export class Circuits {
 
   /** It left the cluster: what it was like is nobody's trouble any more. */
   #forget(name: string): void {
-    this.#masters.get(name)?.close();
-    this.#masters.delete(name);
+    this.#nodes.get(name)?.close();
+    this.#nodes.delete(name);
     this.#tell();
   }
 
   #tell(): void {
-    const states = this.#all().map(({ state }) => state);
+    const states = [this.whole, ...this.#masters()].map(({ state }) => state);
     const worst = WORST_FIRST.find((state) => states.includes(state)) ?? 'closed';
     if (worst === this.#told) return;
     this.#told = worst;
     for (const listener of this.#listeners) listener(worst);
   }
 
+  #masters(): readonly Breaker[] {
+    const { redis } = this.#connection;
+    if (!isCluster(redis)) return [];
+    return redis.nodes('master').flatMap((node) => this.#nodes.get(nameOf(node)) ?? []);
+  }
+
   #all(): readonly Breaker[] {
-    return [this.whole, ...this.#masters.values()];
+    return [this.whole, ...this.#nodes.values()];
   }
 }
 

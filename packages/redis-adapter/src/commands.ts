@@ -1,10 +1,16 @@
 import { CoordinatorError } from '@oneflight/core';
-import type { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import { type Circuits, nameOf } from './circuits.js';
 import { type Client, isCluster } from './clients.js';
 import { type Connection, ignore } from './connection.js';
-import { type Argument, dispatch, onEachServer, type Sending } from './dispatch.js';
-import { isScriptMissing, toCoordinatorError } from './failures.js';
+import { dispatch, onEachServer } from './dispatch.js';
+import { type Content, Outgoing, PlainCommand, type Route, type Sending } from './outgoing.js';
+import type { PreparedCall, Script } from './prepared-script.js';
+import { slotOf } from './slot.js';
+import type { Argument } from './wire.js';
+
+/** Makes the answer of a reply, in which bulk strings are Buffers; throws for one of another shape. */
+type Read<T> = (reply: unknown) => T | Promise<T>;
 
 /**
  * Sends commands and scripts. Those of one tick share one write per server, and none waits for the reply to another.
@@ -13,12 +19,15 @@ import { isScriptMissing, toCoordinatorError } from './failures.js';
 export class Commands {
   readonly #connection: Connection<Client>;
   readonly #circuits: Circuits;
+  readonly #isCluster: boolean;
+  readonly #again = (sending: Sending): void => this.#enqueue(sending);
   #batch: Sending[] = [];
 
   /** The scripts are loaded at each connect, so that the first claim is as fast as the others. */
-  constructor(connection: Connection<Client>, scripts: readonly { readonly lua: string }[], circuits: Circuits) {
+  constructor(connection: Connection<Client>, scripts: readonly Pick<Script, 'lua'>[], circuits: Circuits) {
     this.#connection = connection;
     this.#circuits = circuits;
+    this.#isCluster = isCluster(connection.redis);
     onEachServer(connection.redis, (server) => {
       const pipeline = server.pipeline();
       for (const { lua } of scripts) pipeline.script('LOAD', lua);
@@ -28,57 +37,53 @@ export class Commands {
   }
 
   /**
-   * Runs a script by its SHA-1, or in full where the server does not know it. One that is not `guarded` is sent also while
-   * the circuit is open, if there is a connection: a server that was frozen runs it after what it was sent before. One
-   * that is sent `inFull` at once is never overtaken by what is sent later.
+   * Sends one command to the server that has `key`, a name or a hash. One that is not `guarded` is sent also while the
+   * circuit is open, if there is a connection: a server that was frozen runs it after what it was sent before.
    */
-  async run<K extends string, A extends string>(
-    script: Script<K, A>,
-    keys: Values<K, string>,
-    args: Values<A, string | number | Buffer>,
-    { guarded = true, inFull = false }: { readonly guarded?: boolean; readonly inFull?: boolean } = {},
-  ): Promise<unknown> {
-    const names = script.keys.map((name) => keys[name]);
-    const rest = [names.length, ...names, ...script.args.map((name) => args[name])];
-    const [key = ''] = names;
-    if (inFull) return await this.call('eval', [script.lua, ...rest], key, guarded);
-    try {
-      return await this.call('evalsha', [script.sha1, ...rest], key, guarded);
-    } catch (error) {
-      if (!(error instanceof CoordinatorError) || !isScriptMissing(error.cause)) throw error;
-      return await this.call('eval', [script.lua, ...rest], key, guarded);
-    }
+  send<T>(content: Content, key: string, read: Read<T>, guarded = true): Promise<T> {
+    const route = this.#routeOf(key, guarded);
+    const outgoing = new Outgoing(content, route, read);
+    const refusal = route.breaker?.refusal();
+    if (refusal !== undefined) outgoing.reject(refusal);
+    else if (this.#connection.gate.isOpen) this.#enqueue(outgoing);
+    else this.#connection.gate.pass().then(() => this.#enqueue(outgoing), outgoing.reject);
+    return outgoing.promise;
   }
 
-  /** Sends one command to the server that has `key` and gives its reply with bulk strings as Buffers. */
-  async call(name: string, args: readonly Argument[], key: string, guarded = true): Promise<unknown> {
-    const ready = (): Promise<void> => this.#mayPass();
-    const send = (): Promise<unknown> => this.#enqueue(name, args, key);
-    return await (guarded ? this.#circuits.of(key).run(ready, send) : ready().then(send));
+  /** Calls a script by its SHA-1, or in full where the server does not know it. */
+  run<T>(call: PreparedCall<string>, read: Read<T>, guarded = true): Promise<T> {
+    return this.send(call, call.hash, read, guarded);
   }
 
   /** Sends one command to every server and gives all replies: on Cluster each of them knows its own subscribers only. */
   async callEach(name: string, args: readonly Argument[]): Promise<readonly unknown[]> {
-    const { redis } = this.#connection;
-    if (!isCluster(redis)) return [await this.call(name, args, '')];
-    await this.#mayPass();
-    const ask = (node: Redis): Promise<unknown> =>
-      this.#circuits.ofMaster(redis, nameOf(node)).run(
-        () => Promise.resolve(),
-        () => node.callBuffer(name, [...args]).catch((error: unknown) => Promise.reject(toCoordinatorError(error))),
-      );
-    return await Promise.all(redis.nodes('all').map(ask));
+    const { redis, gate } = this.#connection;
+    if (!isCluster(redis)) return [await this.send(new PlainCommand(name, args), '', asItIs)];
+    await gate.pass();
+    return await Promise.all(redis.nodes('all').map((node) => this.#callNode(redis, node, name, args)));
   }
 
-  #enqueue(name: string, args: readonly Argument[], key: string): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      this.#batch.push({ name, args, key, resolve, reject: (error) => reject(toCoordinatorError(error)) });
-      if (this.#batch.length === 1) setImmediate(() => this.#flush());
-    });
+  #callNode(cluster: Cluster, node: Redis, name: string, args: readonly Argument[]): Promise<unknown> {
+    const breaker = this.#circuits.ofNode(cluster, nameOf(node));
+    const outgoing = new Outgoing(new PlainCommand(name, args), { slot: 0, breaker, again: this.#again }, asItIs);
+    const refusal = breaker.refusal();
+    if (refusal !== undefined) {
+      outgoing.reject(refusal);
+    } else {
+      outgoing.leaves();
+      node.callBuffer(name, [...args]).then(outgoing.resolve, outgoing.reject);
+    }
+    return outgoing.promise;
   }
 
-  async #mayPass(): Promise<void> {
-    if (!this.#connection.gate.isOpen) await this.#connection.gate.pass();
+  #routeOf(key: string, guarded: boolean): Route {
+    const slot = this.#isCluster ? slotOf(key) : 0;
+    return { slot, breaker: guarded ? this.#circuits.ofSlot(slot) : undefined, again: this.#again };
+  }
+
+  #enqueue(sending: Sending): void {
+    this.#batch.push(sending);
+    if (this.#batch.length === 1) setImmediate(() => this.#flush());
   }
 
   #flush(): void {
@@ -86,20 +91,15 @@ export class Commands {
     this.#batch = [];
     const { redis } = this.#connection;
     if (redis.status === 'ready') {
+      for (const sending of batch) sending.leaves();
       dispatch(redis, batch);
       return;
     }
     const error = new CoordinatorError('unavailable', 'the connection to Redis was lost before the command was sent');
-    for (const { reject } of batch) reject(error);
+    for (const sending of batch) sending.reject(error);
   }
 }
 
-/** A script as the generator writes it: its parameters have names, so their order cannot be mixed up. */
-export interface Script<K extends string, A extends string> {
-  readonly keys: readonly K[];
-  readonly args: readonly A[];
-  readonly sha1: string;
-  readonly lua: string;
+function asItIs(reply: unknown): unknown {
+  return reply;
 }
-
-type Values<N extends string, V> = Readonly<Record<NoInfer<N>, V>>;

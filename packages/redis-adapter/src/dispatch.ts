@@ -2,19 +2,8 @@ import type { Cluster, Redis } from 'ioredis';
 import { type Client, isCluster } from './clients.js';
 import { ignore } from './connection.js';
 import { isMisdirected } from './failures.js';
-import { slotOf } from './slot.js';
-
-/** One command, and where its reply goes. Rejected with whatever ioredis says. */
-export interface Sending {
-  readonly name: string;
-  readonly args: readonly Argument[];
-  /** Decides which node of a cluster it goes to. */
-  readonly key: string;
-  readonly resolve: (reply: unknown) => void;
-  readonly reject: (error: unknown) => void;
-}
-
-export type Argument = string | number | Buffer;
+import type { Sending } from './outgoing.js';
+import type { Wire } from './wire.js';
 
 /** Sends the commands of one tick with one write per server. */
 export function dispatch(client: Client, batch: readonly Sending[]): void {
@@ -22,11 +11,45 @@ export function dispatch(client: Client, batch: readonly Sending[]): void {
     dispatchBySlot(client, batch);
     return;
   }
-  const pipeline = client.pipeline();
-  for (const { name, args, resolve, reject } of batch) {
-    pipeline.callBuffer(name, [...args], (error, reply) => (error ? reject(error) : resolve(reply)));
+  const write = new OneWrite(client);
+  const sender: Sender = client;
+  for (const sending of batch) sender.sendCommand(sending, write);
+  write.end();
+}
+
+/** Collects what ioredis would write command by command; to ioredis it is a pipeline. */
+class OneWrite {
+  readonly isPipeline = true;
+  readonly destination: { readonly redis: Redis };
+  readonly #pieces: (string | Buffer)[] = [];
+  #texts: string[] = [];
+
+  constructor(redis: Redis) {
+    this.destination = { redis };
   }
-  pipeline.exec().catch(ignore);
+
+  write(wire: Wire): void {
+    if (typeof wire === 'string') {
+      this.#texts.push(wire);
+      return;
+    }
+    this.#pieces.push(this.#texts.join(''), ...wire);
+    this.#texts = [];
+  }
+
+  /** Texts are bytes, one to a character. */
+  end(): void {
+    const { stream } = this.destination.redis;
+    const pieces = [...this.#pieces, this.#texts.join('')].filter(({ length }) => length > 0);
+    if (pieces.length > 1) stream.cork();
+    for (const piece of pieces) stream.write(piece, 'latin1');
+    if (pieces.length > 1) stream.uncork();
+  }
+}
+
+/** What ioredis asks of a command and of a pipeline is what these have. */
+interface Sender {
+  sendCommand(command: object, stream: unknown): unknown;
 }
 
 /** Runs a callback for each server that the client connects to, each time that connection is ready. */
@@ -46,7 +69,7 @@ export function onEachServer(client: Client, use: (server: Redis) => void): void
 function dispatchBySlot(cluster: Cluster, batch: readonly Sending[]): void {
   const groups = new Map<string, Sending[]>();
   for (const sending of batch) {
-    const owners = cluster.slots[slotOf(sending.key)]?.join() ?? '';
+    const owners = cluster.slots[sending.slot]?.join() ?? '';
     const group = groups.get(owners);
     if (group === undefined) groups.set(owners, [sending]);
     else group.push(sending);

@@ -25,11 +25,16 @@ import { CoordinatorError } from '@oneflight/core';
 import { defaultCodec } from './codec.js';
 import { ignore } from './connection.js';
 import { EarlyOutcomes } from './early-outcomes.js';
-import { type Flight, Frames } from './frames.js';
+import { type Flight, Frames, type SealedFrame } from './frames.js';
 import { parseMessage } from './message.js';
 import { NearValues } from './near.js';
 import type { ResolvedOptions } from './options.js';
+import { PlainCommand } from './outgoing.js';
+import { prepareScript } from './prepared-script.js';
 import {
+  type ClaimReply,
+  type EntryReply,
+  type LeadReply,
   readClaim,
   readFloor,
   readPeeked,
@@ -57,6 +62,7 @@ export class RedisLink implements CoordinatorLink {
   readonly #session: Session;
   readonly #options: ResolvedOptions;
   readonly #names: KeyNames;
+  readonly #scripts: ReturnType<typeof linkScripts>;
   readonly #broadcast: string;
   readonly #subscription: Subscription;
   readonly #frames: Frames;
@@ -78,6 +84,7 @@ export class RedisLink implements CoordinatorLink {
     this.#options = options;
     this.#names = names;
     this.#broadcast = names.broadcast(replica.namespace);
+    this.#scripts = linkScripts(names, options, session.isCluster, this.#broadcast);
     this.tags = new RedisTagIndex(session.commands, names, replica.namespace);
     this.#onClose = onClose;
     this.#unlisten = session.circuits.listen((state) => replica.receive({ kind: 'circuit', state }));
@@ -102,10 +109,17 @@ export class RedisLink implements CoordinatorLink {
     return this.#closed || !this.#subscription.gate.isOpen ? undefined : this.#near?.read(key, floor, read);
   }
 
-  async claim(request: ClaimRequest): Promise<Claim> {
-    await this.hears();
-    if (this.#near === undefined || request.cache === undefined) return await this.#elect(request);
-    const keep = this.#near.reading(request.key);
+  claim(request: ClaimRequest): Promise<Claim> {
+    if (this.#closed || !this.#subscription.gate.isOpen) return this.hears().then(() => this.#claim(request));
+    return this.#claim(request);
+  }
+
+  #claim(request: ClaimRequest): Promise<Claim> {
+    return this.#near === undefined || request.cache === undefined ? this.#elect(request) : this.#electAndKeep(this.#near, request);
+  }
+
+  async #electAndKeep(near: NearValues, request: ClaimRequest): Promise<Claim> {
+    const keep = near.reading(request.key);
     let found: StoredOutcome | undefined;
     try {
       const answer = await this.#elect(request);
@@ -116,61 +130,53 @@ export class RedisLink implements CoordinatorLink {
     }
   }
 
-  async #elect(request: ClaimRequest): Promise<Claim> {
-    if (this.#early === undefined || request.min > 0) return await this.#ask(request);
-    return await this.#early.during(request.id, () => this.#ask(request));
+  #elect(request: ClaimRequest): Promise<Claim> {
+    if (this.#early === undefined || request.min > 0) return this.#ask(request);
+    return this.#early.during(request.id, () => this.#ask(request));
   }
 
-  async #ask({ takeover, ...request }: ClaimRequest): Promise<Claim> {
-    if (!this.#session.isCluster) return await this.#claim(request, takeover ? THIS_SERVER_DECIDES : NO_TAKEOVER);
-    const first = await this.#claim(request, NO_TAKEOVER);
-    if (!takeover || first.role !== 'follower' || !(await this.#isGone(first.flightId))) return first;
-    return await this.#claim(request, inboxOf(first.flightId));
+  #ask(request: ClaimRequest): Promise<Claim> {
+    if (!request.takeover) return this.#send(request, NO_TAKEOVER);
+    return this.#session.isCluster ? this.#takeOver(request) : this.#send(request, THIS_SERVER_DECIDES);
   }
 
-  async #claim({ key, id, min, floor, strict, cache }: Omit<ClaimRequest, 'takeover'>, takeover: string): Promise<Claim> {
-    const { leaseMs } = this.#options;
-    const reply = await this.#session.commands.run(
-      claim,
-      {
-        lease: this.#names.lease(key),
-        state: this.#names.state(key),
-        waiters: this.#names.waiters(key),
-        outcome: this.#names.outcome(key),
-        value: this.#names.value(key),
-        failure: this.#names.failure(key),
-      },
-      {
-        id,
-        min,
-        seen: floor,
-        takeover,
-        leaseMs,
-        stateMs: 2 * leaseMs,
-        floorMs: FLOOR_MS,
-        waitersMs: waitersMs(this.#options),
-        strict: strict === true ? 1 : 0,
-        accepts: accepts(cache),
-      },
-    );
-    const answer = readClaim(reply);
+  /** On Cluster a script sees one node's subscribers, so the claimer looks itself, and says whom it found to be gone. */
+  async #takeOver(request: ClaimRequest): Promise<Claim> {
+    const first = await this.#send(request, NO_TAKEOVER);
+    if (first.role !== 'follower' || !(await this.#isGone(first.flightId))) return first;
+    return await this.#send(request, inboxOf(first.flightId));
+  }
+
+  #send({ key, id, min, floor, strict, cache }: ClaimRequest, takeover: string): Promise<Claim> {
+    const said = { id, min, seen: floor, takeover, strict: strict === true ? 1 : 0, accepts: accepts(cache) };
+    return this.#session.commands.run(this.#scripts.claim.call(key, said), (reply) => this.#opened(readClaim(reply), key, min));
+  }
+
+  /** Opens the frame of what is stored. */
+  #opened(answer: ClaimReply, key: KeyHash, min: number): Claim | Promise<Claim> {
     switch (answer.role) {
       case 'follower':
         return answer;
       case 'settled':
-        return await this.#opened(answer, key, min);
-      case 'leader': {
-        const { entry, ...lead } = answer;
-        return entry === undefined ? lead : { ...lead, stale: await this.#openedEntry(entry, key, min) };
-      }
+        return this.#openedOutcome(answer, key, min);
+      case 'leader':
+        return answer.entry === undefined ? answer : this.#openedLead(answer, answer.entry, key, min);
       case 'cached':
       case 'stale':
-        return { role: answer.role, floor: answer.floor, stored: await this.#openedEntry(answer.entry, key, min) };
+        return this.#openedCopy(answer, key, min);
     }
   }
 
+  async #openedLead({ entry: _, ...lead }: LeadReply, entry: StoredEntry, key: KeyHash, min: number): Promise<Claim> {
+    return { ...lead, stale: await this.#openedEntry(entry, key, min) };
+  }
+
+  async #openedCopy({ role, floor, entry }: EntryReply, key: KeyHash, min: number): Promise<Claim> {
+    return { role, floor, stored: await this.#openedEntry(entry, key, min) };
+  }
+
   /** A stored outcome that cannot be used counts as one that cannot travel: who waited for it loads for itself. */
-  async #opened({ frame, fencingToken, floor }: StoredFrame, key: KeyHash, min: number): Promise<Claim> {
+  async #openedOutcome({ frame, fencingToken, floor }: StoredFrame, key: KeyHash, min: number): Promise<Claim> {
     const outcome = await this.#frames.openStored(frame, { key, token: fencingToken, min });
     if (outcome.kind !== 'rejected') return { role: 'settled', outcome, fencingToken, floor };
     this.#replica.receive(outcome);
@@ -185,7 +191,6 @@ export class RedisLink implements CoordinatorLink {
     return { outcome: UNTRAVELABLE, fencingToken, ageMs, loadMs };
   }
 
-  /** On Cluster a script sees one node's subscribers, so the claimer looks itself, and says whom it found to be gone. */
   async #isGone(leader: FlightId): Promise<boolean> {
     const subscribers = await this.#session.subscribers([inboxOf(leader), this.inbox]);
     return subscribers.get(inboxOf(leader)) === 0 && subscribers.get(this.inbox) !== 0;
@@ -193,95 +198,61 @@ export class RedisLink implements CoordinatorLink {
 
   async renew({ key, id, token }: HolderRequest): Promise<Renewal> {
     this.#checkOpen();
-    const { leaseMs } = this.#options;
-    const reply = await this.#session.commands.run(
-      renew,
-      { lease: this.#names.lease(key), state: this.#names.state(key), waiters: this.#names.waiters(key) },
-      { id, token, leaseMs, stateMs: 2 * leaseMs },
-    );
-    return readRenewal(reply);
+    return await this.#session.commands.run(this.#scripts.renew.call(key, { id, token }), readRenewal);
+  }
+
+  settle(request: SettleRequest): Promise<Settlement> {
+    if (this.#closed) return Promise.reject(closed());
+    const { key, id, token, outcome, cache } = request;
+    const flight: Flight = { key, id, token, livesMs: Math.max(this.#options.retainMs, storeMs(outcome, cache)) };
+    const sealing = this.#frames.seal(outcome, flight);
+    // Small ones are ready now, and settles of one tick share a write.
+    return sealing instanceof Promise
+      ? sealing.then((sealed) => this.#settle(request, flight, sealed))
+      : this.#settle(request, flight, sealing);
   }
 
   /** The frame goes by a SET in the same write: arguments of scripts are seen by tracing. */
-  async settle({ key, id, token, outcome, cache }: SettleRequest): Promise<Settlement> {
-    this.#checkOpen();
+  #settle({ key, id, token, outcome, cache }: SettleRequest, flight: Flight, sealed: SealedFrame | undefined): Promise<Settlement> {
+    const { commands, isCluster } = this.#session;
     const { retainMs, inlineBytesMax } = this.#options;
-    const flight: Flight = { key, id, token, livesMs: Math.max(retainMs, storeMs(outcome, cache)) };
-    const sealing = this.#frames.seal(outcome, flight);
-    // Small ones are ready now, and settles of one tick share a write.
-    const sealed = sealing instanceof Promise ? await sealing : sealing;
     const bare = this.#frames.sealBare(outcome.kind === 'unshareable' ? outcome.why : 'untravelable', flight);
     const payload = this.#names.payload(key, id);
     if (sealed !== undefined) {
       // If it is refused, the script finds nothing there and says that the outcome cannot travel.
-      this.#session.commands.call('set', [payload, sealed.bytes, 'PX', retainMs], payload).catch(ignore);
+      commands.send(new PlainCommand('set', [payload, sealed.bytes, 'PX', retainMs]), key, ignore).catch(ignore);
     }
-    const inlineMax = this.#session.isCluster ? Math.min(inlineBytesMax, CLUSTER_INLINE_BYTES_MAX) : inlineBytesMax;
+    const inlineMax = isCluster ? Math.min(inlineBytesMax, CLUSTER_INLINE_BYTES_MAX) : inlineBytesMax;
     const isInline = sealed !== undefined && sealed.opensAtOnce && sealed.bodyBytes <= inlineMax;
-    const reply = await this.#session.commands.run(
-      settle,
-      {
-        lease: this.#names.lease(key),
-        state: this.#names.state(key),
-        waiters: this.#names.waiters(key),
-        outcome: this.#names.outcome(key),
-        payload,
-        value: this.#names.value(key),
-        failure: this.#names.failure(key),
-      },
-      {
-        key,
-        id,
-        token,
-        bare,
-        retainMs,
-        recoveryMs: Math.min(retainMs, recoveryMs(this.timings)),
-        inlineMax: isInline ? sealed.bytes.length : bare.length,
-        hearsAll: this.#session.isCluster ? 0 : 1,
-        store: store(outcome, cache),
-      },
-    );
-    return readSettlement(reply);
+    const said = { payload, key, id, token, bare, inlineMax: isInline ? sealed.bytes.length : bare.length, store: store(outcome, cache) };
+    return commands.run(this.#scripts.settle.call(key, said), readSettlement);
   }
 
   async release({ key, id, failed = false }: ReleaseRequest): Promise<void> {
     this.#checkOpen();
-    const reply = await this.#session.commands.run(
-      release,
-      { lease: this.#names.lease(key), state: this.#names.state(key), waiters: this.#names.waiters(key) },
-      { key, id, failed: failed ? 1 : 0, stateMs: 2 * this.#options.leaseMs, hearsAll: this.#session.isCluster ? 0 : 1 },
-      // Nobody waits for it, and a claim that timed out may still be run: its lease would keep everybody else waiting.
-      { guarded: false },
-    );
-    readReleased(reply);
+    // Nobody waits for it, and a claim that timed out may still be run: its lease would keep everybody else waiting.
+    await this.#session.commands.run(this.#scripts.release.call(key, { key, id, failed: failed ? 1 : 0 }), readReleased, false);
   }
 
   async invalidate({ key }: { readonly key: KeyHash }): Promise<number> {
     this.#checkOpen();
     // Also where it fails: what it should have removed is not used here any more.
     this.#near?.invalidated(key, Number.POSITIVE_INFINITY);
-    const reply = await this.#session.commands.run(
-      invalidate,
-      { lease: this.#names.lease(key), state: this.#names.state(key), value: this.#names.value(key), failure: this.#names.failure(key) },
-      { key, broadcast: this.#broadcast, floorMs: FLOOR_MS },
-    );
-    const floor = readFloor(reply);
+    const floor = await this.#session.commands.run(this.#scripts.invalidate.call(key, { key }), readFloor);
     this.#near?.invalidated(key, floor);
     return floor;
   }
 
   async peek({ key, floor }: PeekRequest): Promise<StoredOutcome | undefined> {
     this.#checkOpen();
-    const reply = await this.#session.commands.run(peek, { state: this.#names.state(key), value: this.#names.value(key) }, { seen: floor });
-    const entry = readPeeked(reply);
+    const entry = await this.#session.commands.run(this.#scripts.peek.call(key, { seen: floor }), readPeeked);
     return entry && (await this.#openedEntry(entry, key, 0));
   }
 
   /** Our connections go to masters: a copy that lags behind would not know the latest invalidation. */
   async floor({ key }: { readonly key: KeyHash }): Promise<number | undefined> {
     this.#checkOpen();
-    const state = this.#names.state(key);
-    return readKnownFloor(await this.#session.commands.call('hmget', [state, 'fl'], state));
+    return await this.#session.commands.send(new PlainCommand('hmget', [this.#names.state(key), 'fl']), key, readKnownFloor);
   }
 
   /** One command per server for all of them, however many flights they lead. */
@@ -322,8 +293,31 @@ export class RedisLink implements CoordinatorLink {
   }
 
   #checkOpen(): void {
-    if (this.#closed) throw new CoordinatorError('unavailable', 'this link to Redis was closed');
+    if (this.#closed) throw closed();
   }
+}
+
+function closed(): CoordinatorError {
+  return new CoordinatorError('unavailable', 'this link to Redis was closed');
+}
+
+/** What each script is given in every call. Arguments that a cluster needs otherwise are here, and nowhere else. */
+function linkScripts(names: KeyNames, options: ResolvedOptions, isCluster: boolean, broadcast: string) {
+  const { lease, state, waiters, outcome, value, failure } = names;
+  const { leaseMs, retainMs } = options;
+  const [stateMs, floorMs, hearsAll] = [2 * leaseMs, FLOOR_MS, isCluster ? 0 : 1];
+  const settling = { retainMs, recoveryMs: Math.min(retainMs, recoveryMs(options)), hearsAll };
+  return {
+    claim: prepareScript(claim, {
+      ...{ lease, state, waiters, outcome, value, failure },
+      ...{ leaseMs, stateMs, floorMs, waitersMs: waitersMs(options) },
+    }),
+    renew: prepareScript(renew, { lease, state, waiters, leaseMs, stateMs }),
+    settle: prepareScript(settle, { lease, state, waiters, outcome, value, failure, ...settling }),
+    release: prepareScript(release, { lease, state, waiters, stateMs, hearsAll }),
+    invalidate: prepareScript(invalidate, { lease, state, value, failure, broadcast, floorMs }),
+    peek: prepareScript(peek, { state, value }),
+  };
 }
 
 /** How old stored outcomes may be, as claim.lua reads it. */
@@ -364,6 +358,6 @@ const THIS_SERVER_DECIDES = '1';
 const UNTRAVELABLE = Object.freeze({ kind: 'unshareable', why: 'untravelable' } as const);
 
 /** The longest recheck of a waiter that the server does not know, with its jitter, and the longest that its claim may take. */
-function recoveryMs({ recheckMs, commandTimeoutMs }: CoordinatorTimings): number {
+function recoveryMs({ recheckMs, commandTimeoutMs }: Pick<ResolvedOptions, 'recheckMs' | 'commandTimeoutMs'>): number {
   return 4 * recheckMs + Math.ceil(recheckMs / 5) + 8 * commandTimeoutMs;
 }

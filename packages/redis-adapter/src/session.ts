@@ -59,7 +59,8 @@ export class Session {
    */
   async hears(subscription: Gate): Promise<void> {
     if (subscription.isOpen) return;
-    this.circuits.whole.refuseUnlessClosed();
+    const refusal = this.circuits.whole.refusal();
+    if (refusal !== undefined) throw refusal;
     try {
       await subscription.pass();
     } catch (error) {
@@ -81,7 +82,8 @@ const LINK_SCRIPTS = [claim, invalidate, peek, release, renew, settle, advance, 
 const SILENCE_MS_MAX = 2_000;
 /**
  * Core stops waiting after a silence of `commandTimeoutMs`; it can tell a busy server or process from a silent one, and
- * gives a reply that comes late back. This only bounds how late that may be.
+ * gives a reply that comes late back. This bounds how long ioredis may look for the node of a cluster. A single server
+ * answers in order: there a reply that is late comes, or the connection is broken, which `socketTimeout` finds.
  */
 const LATE_REPLY_FACTOR = 8;
 

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { KeyHash, TagHash, TagIndex } from '@oneflight/core';
 import type { Commands } from './commands.js';
+import { PlainCommand } from './outgoing.js';
+import { prepareScript } from './prepared-script.js';
 import { integer, readHashes, readToken } from './replies.js';
 import { advance, attach, detach, take } from './scripts/generated.js';
 import type { KeyNames } from './scripts/keys.js';
@@ -11,64 +13,55 @@ export class RedisTagIndex implements TagIndex {
   readonly #names: KeyNames;
   readonly #clock: string;
   readonly #broadcast: string;
+  readonly #scripts: ReturnType<typeof tagScripts>;
 
   constructor(commands: Commands, names: KeyNames, namespace: string) {
     this.#commands = commands;
     this.#names = names;
     this.#clock = names.tagClock(namespace);
     this.#broadcast = names.broadcast(namespace);
+    this.#scripts = tagScripts(names, this.#clock);
   }
 
-  async time(): Promise<number> {
-    const token = await this.#commands.call('get', [this.#clock], this.#clock);
-    return token === null ? 0 : integer(token);
+  time(): Promise<number> {
+    return this.#commands.send(new PlainCommand('get', [this.#clock]), this.#clock, (token) => (token === null ? 0 : integer(token)));
   }
 
-  async advance(): Promise<number> {
-    const reply = await this.#commands.run(advance, { clock: this.#clock }, { floorMs: TAG_FLOOR_MS });
-    return readToken(reply, 'advanced', 'advance.lua');
+  advance(): Promise<number> {
+    return this.#commands.run(this.#scripts.advance.call(this.#clock, {}), (reply) => readToken(reply, 'advanced', 'advance.lua'));
   }
 
   async attach({ key, tags, livesMs }: { key: KeyHash; tags: readonly TagHash[]; livesMs: number }): Promise<number> {
-    const notedMs = livesMs === 0 ? 0 : Math.ceil(livesMs) + SETTLE_MS_MAX;
-    const replies = tags.map((tag) =>
-      this.#commands.run(
-        attach,
-        { members: this.#names.tagMembers(tag), invalidated: this.#names.tagInvalidated(tag) },
-        { key, livesMs: notedMs },
-      ),
-    );
-    const tokens = (await Promise.all(replies)).map((reply) => readToken(reply, 'attached', 'attach.lua'));
-    return Math.max(0, ...tokens);
+    const said = { key, livesMs: livesMs === 0 ? 0 : Math.ceil(livesMs) + SETTLE_MS_MAX };
+    const read = (reply: unknown): number => readToken(reply, 'attached', 'attach.lua');
+    return Math.max(0, ...(await Promise.all(tags.map((tag) => this.#commands.run(this.#scripts.attach.call(tag, said), read)))));
   }
 
-  async detach({ tag, token }: { tag: TagHash; token: number }): Promise<readonly string[]> {
+  detach({ tag, token }: { tag: TagHash; token: number }): Promise<readonly string[]> {
     const name = randomBytes(9).toString('base64url');
-    const reply = await this.#commands.run(
-      detach,
-      {
-        members: this.#names.tagMembers(tag),
-        invalidated: this.#names.tagInvalidated(tag),
-        batches: this.#names.tagBatches(tag),
-        batch: this.#names.tagBatch(tag, name),
-      },
-      { name, token, floorMs: TAG_FLOOR_MS },
-    );
-    return readHashes(reply, 'detached', 'detach.lua');
+    const said = { batch: this.#names.tagBatch(tag, name), name, token };
+    return this.#commands.run(this.#scripts.detach.call(tag, said), (reply) => readHashes(reply, 'detached', 'detach.lua'));
   }
 
-  async take({ tag, batch, done }: { tag: TagHash; batch: string; done: readonly KeyHash[] }): Promise<readonly KeyHash[]> {
-    const reply = await this.#commands.run(
-      take,
-      { batches: this.#names.tagBatches(tag), batch: this.#names.tagBatch(tag, batch) },
-      { name: batch, done: done.join(), takenMax: TAKEN_MAX },
-    );
-    return readHashes(reply, 'taken', 'take.lua');
+  take({ tag, batch, done }: { tag: TagHash; batch: string; done: readonly KeyHash[] }): Promise<readonly KeyHash[]> {
+    const said = { batch: this.#names.tagBatch(tag, batch), name: batch, done: done.join() };
+    return this.#commands.run(this.#scripts.take.call(tag, said), (reply) => readHashes(reply, 'taken', 'take.lua'));
   }
 
   async announce({ tag, token }: { tag: TagHash; token: number }): Promise<void> {
-    await this.#commands.call('publish', [this.#broadcast, `1 tag ${tag} ${token}\n`], this.#broadcast);
+    const publish = new PlainCommand('publish', [this.#broadcast, `1 tag ${tag} ${token}\n`]);
+    await this.#commands.send(publish, this.#broadcast, (listeners) => listeners);
   }
+}
+
+function tagScripts(names: KeyNames, clock: string) {
+  const { tagMembers: members, tagInvalidated: invalidated, tagBatches: batches } = names;
+  return {
+    advance: prepareScript(advance, { clock, floorMs: TAG_FLOOR_MS }),
+    attach: prepareScript(attach, { members, invalidated }),
+    detach: prepareScript(detach, { members, invalidated, batches, floorMs: TAG_FLOOR_MS }),
+    take: prepareScript(take, { batches, takenMax: TAKEN_MAX }),
+  };
 }
 
 /** Longer than any load may run: one that was begun before an invalidation is told of it when it ends. */

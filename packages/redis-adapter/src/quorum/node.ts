@@ -1,6 +1,9 @@
 import type { ClaimRequest, FlightId, KeyHash } from '@oneflight/core';
+import { ignore } from '../connection.js';
 import { FLOOR_MS, type RedisLink, waitersMs } from '../link.js';
 import type { ResolvedOptions } from '../options.js';
+import { PlainCommand } from '../outgoing.js';
+import { prepareScript } from '../prepared-script.js';
 import { cede, fence, propose, rejoin } from '../scripts/generated.js';
 import { readKnownFloor } from '../replies.js';
 import type { KeyNames } from '../scripts/keys.js';
@@ -12,44 +15,25 @@ import { readFence, readVote, type Vote } from './votes.js';
 export class QuorumNode implements Voter {
   readonly link: RedisLink;
   readonly #session: Session;
-  readonly #options: ResolvedOptions;
   readonly #names: KeyNames;
+  readonly #scripts: ReturnType<typeof quorumScripts>;
 
   constructor(link: RedisLink, session: Session, options: ResolvedOptions, names: KeyNames) {
     this.link = link;
     this.#session = session;
-    this.#options = options;
     this.#names = names;
+    this.#scripts = quorumScripts(names, options);
   }
 
   async propose({ request: { key, id, min, strict }, seen, token, raise, gone }: Proposal): Promise<Vote> {
     await this.link.hears();
-    const { leaseMs } = this.#options;
-    const { lease, state, waiters } = this.#keys(key);
-    const reply = await this.#session.commands.run(
-      propose,
-      { lease, state, waiters, outcome: this.#names.outcome(key) },
-      {
-        id,
-        min,
-        seen,
-        gone,
-        token,
-        raise: raise ? 1 : 0,
-        leaseMs,
-        stateMs: 2 * leaseMs,
-        floorMs: FLOOR_MS,
-        waitersMs: waitersMs(this.#options),
-        strict: strict === true ? 1 : 0,
-      },
-    );
-    return readVote(reply);
+    const said = { id, min, seen, gone, token, raise: raise ? 1 : 0, strict: strict === true ? 1 : 0 };
+    return await this.#session.commands.run(this.#scripts.propose.call(key, said), readVote);
   }
 
   /** In full: sent a second time, it would come after the next proposal, and give away a vote that this one won. */
   async cede({ key, id }: ClaimRequest, heir: FlightId, heirToken: number): Promise<void> {
-    const args = { key, id, heir, heirToken, waitersMs: waitersMs(this.#options) };
-    await this.#session.commands.run(cede, this.#keys(key), args, { inFull: true });
+    await this.#session.commands.run(this.#scripts.cede.call(key, { key, id, heir, heirToken }).inFull(), ignore);
   }
 
   async release({ key, id }: ClaimRequest): Promise<void> {
@@ -57,27 +41,30 @@ export class QuorumNode implements Voter {
   }
 
   async rejoin(key: KeyHash, id: FlightId, token: number): Promise<void> {
-    const { leaseMs } = this.#options;
-    const { lease, state } = this.#keys(key);
-    await this.#session.commands.run(rejoin, { lease, state }, { id, token, leaseMs, stateMs: 2 * leaseMs });
+    await this.#session.commands.run(this.#scripts.rejoin.call(key, { id, token }), ignore);
   }
 
-  async fence(key: KeyHash, broadcast: string, token: number): Promise<ReturnType<typeof readFence>> {
-    const { lease, state } = this.#keys(key);
-    return readFence(await this.#session.commands.run(fence, { lease, state }, { key, broadcast, token, floorMs: FLOOR_MS }));
+  fence(key: KeyHash, broadcast: string, token: number): Promise<ReturnType<typeof readFence>> {
+    return this.#session.commands.run(this.#scripts.fence.call(key, { key, broadcast, token }), readFence);
   }
 
   /** A node that never took an invalidation of the key knows at least which tokens came before its vote. */
-  async floor(key: KeyHash): Promise<number | undefined> {
-    const { state } = this.#keys(key);
-    return readKnownFloor(await this.#session.commands.call('hmget', [state, 'fl', 'pn'], state));
+  floor(key: KeyHash): Promise<number | undefined> {
+    return this.#session.commands.send(new PlainCommand('hmget', [this.#names.state(key), 'fl', 'pn']), key, readKnownFloor);
   }
 
   async subscribers(inboxes: readonly string[]): Promise<ReadonlyMap<string, number>> {
     return await this.#session.subscribers(inboxes);
   }
+}
 
-  #keys(key: KeyHash) {
-    return { lease: this.#names.lease(key), state: this.#names.state(key), waiters: this.#names.waiters(key) };
-  }
+function quorumScripts({ lease, state, waiters, outcome }: KeyNames, options: ResolvedOptions) {
+  const { leaseMs } = options;
+  const [stateMs, floorMs, waiterMs] = [2 * leaseMs, FLOOR_MS, waitersMs(options)];
+  return {
+    propose: prepareScript(propose, { lease, state, waiters, outcome, leaseMs, stateMs, floorMs, waitersMs: waiterMs }),
+    cede: prepareScript(cede, { lease, state, waiters, waitersMs: waiterMs }),
+    rejoin: prepareScript(rejoin, { lease, state, leaseMs, stateMs }),
+    fence: prepareScript(fence, { lease, state, floorMs }),
+  };
 }

@@ -475,16 +475,16 @@ return {'held', stored[1] or '0', redis.call('HLEN', waiters)}`,
 
 export const settle = {
   name: 'settle',
-  keys: ['lease', 'state', 'waiters', 'outcome', 'payload', 'value', 'failure'],
+  keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure', 'payload'],
   args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll', 'store'],
-  sha1: '3cf7d298be0c4614d894fb883fbf0e2d76cf9f53',
+  sha1: 'c8467c5f7d5ebe97b2ae5b62a66778ecfcd1046a',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
 local outcome = KEYS[4]
-local payload = KEYS[5]
-local value = KEYS[6]
-local failure = KEYS[7]
+local value = KEYS[5]
+local failure = KEYS[6]
+local payload = KEYS[7]
 local key = ARGV[1]
 local id = ARGV[2]
 local token = ARGV[3]

@@ -5,9 +5,9 @@
 -- KEYS[2] state      hash n, fl, f, t, rec, a
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
--- KEYS[5] payload    string: the frame, put there by a SET in the same write, because tracing shows arguments
--- KEYS[6] value      hash t, o, at, d, l: the value that was stored on request
--- KEYS[7] failure    hash t, o, at, d: the error that was stored on request
+-- KEYS[5] value      hash t, o, at, d, l: the value that was stored on request
+-- KEYS[6] failure    hash t, o, at, d: the error that was stored on request
+-- KEYS[7] payload    string: the frame, put there by a SET in the same write, because tracing shows arguments
 -- ARGV[1] key        the key's hash, for messages
 -- ARGV[2] id
 -- ARGV[3] token
@@ -27,9 +27,9 @@ local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
 local outcome = KEYS[4]
-local payload = KEYS[5]
-local value = KEYS[6]
-local failure = KEYS[7]
+local value = KEYS[5]
+local failure = KEYS[6]
+local payload = KEYS[7]
 local key = ARGV[1]
 local id = ARGV[2]
 local token = ARGV[3]

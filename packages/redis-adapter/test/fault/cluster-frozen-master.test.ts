@@ -1,8 +1,9 @@
-import { type Collapser, createCollapser, type FlightResult } from '@oneflight/core';
+import { type Collapser, CoordinatorError, createCollapser, type FlightResult } from '@oneflight/core';
 import { startCluster, type TestCluster, type TestServer, waitFor } from '@oneflight/testkit';
 import { Cluster } from 'ioredis';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
+import { joinReplica } from '../support/replica.js';
 
 /**
  * One master of a cluster stands still, and the cluster has not noticed: its keys are out of reach until then, while all
@@ -14,7 +15,7 @@ let collapser: Collapser;
 let states: string[];
 
 beforeAll(async () => {
-  servers = await startCluster();
+  servers = await startCluster({ nodeTimeoutMs: 15_000 });
 });
 
 afterAll(async () => {
@@ -86,4 +87,28 @@ test('a master that was frozen is used again soon after it is back', async () =>
     Array.from({ length: 60 }, async (_, call) => (await collapser.flight(`again ${call}`, () => 1)).source),
   );
   expect(new Set(sources)).toEqual(new Set(['leader']));
+});
+
+test('a frozen replica, which no key depends on, is told to nobody', async () => {
+  const redis = new Cluster(
+    servers.nodes.map(({ host, port }) => ({ host, port })),
+    { lazyConnect: true },
+  );
+  const { link, heard, id } = joinReplica(redisCoordinator({ redis }));
+  await link.opening;
+  expect(await link.absent?.([id(1)])).toEqual([false]);
+  frozen = await servers.replicaOf(await servers.ownerOf(0));
+  frozen.pause();
+  // Every node is asked who listens, until its circuit is open.
+  let isRefused = false;
+  const ask = async (): Promise<void> => {
+    try {
+      await link.absent?.([id(1)]);
+    } catch (error) {
+      isRefused ||= error instanceof CoordinatorError && error.reason === 'unavailable';
+    }
+  };
+  await waitFor(() => (void ask(), isRefused), { what: 'the replica not to be asked any more' });
+  expect(heard).toEqual([]);
+  await link.close();
 });

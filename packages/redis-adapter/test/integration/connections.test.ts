@@ -259,11 +259,11 @@ class Recorder extends Redis {
   recordWrites(): Buffer[] {
     const writes: Buffer[] = [];
     for (const duplicate of this.#duplicates) {
-      const { stream } = duplicate as unknown as { stream: { write(data: string | Buffer): boolean } };
+      const { stream } = duplicate as unknown as { stream: { write(data: string, encoding: BufferEncoding): boolean } };
       const write = stream.write.bind(stream);
-      stream.write = (data) => {
-        writes.push(Buffer.from(data));
-        return write(data);
+      stream.write = (data, encoding) => {
+        writes.push(Buffer.from(data, encoding));
+        return write(data, encoding);
       };
     }
     return writes;

@@ -1,4 +1,4 @@
-import { type CircuitState, type Clock, CoordinatorError } from '@oneflight/core';
+import type { CircuitState, Clock } from '@oneflight/core';
 import { ManualClock } from '@oneflight/core/testing';
 import { beforeEach, expect, test } from 'vitest';
 import { Breaker } from '../../src/breaker.js';
@@ -18,130 +18,139 @@ beforeEach(() => {
   make();
 });
 
-test('five operations in a row that nobody answers open it, after one silence', async () => {
-  for (let sent = 0; sent < 5; sent++) void send();
-  await clock.advance(SILENCE_MS - 1);
+test('one silence is one failure, however many operations wait in it', async () => {
+  for (let sent = 0; sent < 2_000; sent++) breaker.sent();
+  await clock.advance(SILENCE_MS);
+  for (let answer = 0; answer < 2_000; answer++) breaker.answered();
+  for (let round = 0; round < 3; round++) {
+    breaker.sent();
+    await clock.advance(SILENCE_MS);
+  }
   expect(states).toEqual([]);
-  await clock.advance(1);
-  expect(states).toEqual(['open']);
-  expect(await resultOf(send().ran)).toEqual({ error: 'unavailable' });
 });
 
-test('an open circuit refuses without sending, and without passing a turn', async () => {
-  await open();
-  let sends = 0;
-  let error: unknown;
-  void breaker.run(ready, async () => void (sends += 1)).catch((reason: unknown) => (error = reason));
-  await Promise.resolve();
-  await Promise.resolve();
-  expect(error).toMatchObject({ code: 'ERR_ONEFLIGHT_COORDINATOR', reason: 'unavailable' });
-  expect(sends).toBe(0);
+test.each([1, 2_000])('five silences in a row open it, also where %i operations wait all the while', async (operations) => {
+  for (let sent = 0; sent < operations; sent++) breaker.sent();
+  await clock.advance(5 * SILENCE_MS - 1);
+  expect(states).toEqual([]);
+  expect(breaker.refusal()).toBe(undefined);
+  await clock.advance(1);
+  expect(states).toEqual(['open']);
+  expect(breaker.refusal()).toMatchObject({ code: 'ERR_ONEFLIGHT_COORDINATOR', reason: 'unavailable' });
+});
+
+test('operations that nobody answers, one after the other, open it with the fifth', async () => {
+  for (let sent = 0; sent < 5; sent++) {
+    expect(states).toEqual([]);
+    breaker.sent();
+    await clock.advance(SILENCE_MS);
+    breaker.ended('timeout');
+  }
+  expect(states).toEqual(['open']);
 });
 
 test('operations that are unavailable open it at once; refusals and protocol errors never do', async () => {
   for (const reason of ['refused', 'protocol'] as const) {
-    for (let sent = 0; sent < 40; sent++) await resultOf(fail(reason));
+    for (let sent = 0; sent < 40; sent++) fail(reason);
   }
   expect(states).toEqual([]);
-  for (let sent = 0; sent < 4; sent++) await resultOf(fail('unavailable'));
-  await resultOf(fail('refused'));
-  for (let sent = 0; sent < 4; sent++) await resultOf(fail('unavailable'));
+  for (let sent = 0; sent < 4; sent++) fail('unavailable');
+  fail('refused');
+  for (let sent = 0; sent < 4; sent++) fail('unavailable');
   expect(states).toEqual([]);
-  await resultOf(fail('unavailable'));
+  fail('unavailable');
   expect(states).toEqual(['open']);
 });
 
 test('what could not be sent counts, as what was sent and came back unavailable', async () => {
-  const away = () => Promise.reject(new CoordinatorError('unavailable', 'shut'));
-  for (let sent = 0; sent < 5; sent++) await resultOf(breaker.run(away, () => Promise.resolve(1)));
+  for (let failed = 0; failed < 5; failed++) breaker.failed();
   expect(states).toEqual(['open']);
 });
 
 test('half of at least twenty operations that fail open it, however they are mixed', async () => {
   for (let pair = 0; pair < 9; pair++) {
-    await resultOf(fail('unavailable'));
-    await answer(send());
+    fail('unavailable');
+    answer();
   }
-  await answer(send());
+  answer();
   expect(states).toEqual([]);
-  await resultOf(fail('unavailable'));
+  fail('unavailable');
   expect(states).toEqual(['open']);
 });
 
 test('failures are forgotten after the window', async () => {
   for (let pair = 0; pair < 9; pair++) {
-    await resultOf(fail('unavailable'));
-    await answer(send());
+    fail('unavailable');
+    answer();
   }
   await clock.advance(10_001);
   for (let pair = 0; pair < 9; pair++) {
-    await resultOf(fail('unavailable'));
-    await answer(send());
+    fail('unavailable');
+    answer();
   }
   expect(states).toEqual([]);
 });
 
 test('late replies are contention: as long as some come, nothing opens it', async () => {
-  for (let sent = 0; sent < 200; sent++) void send();
+  for (let sent = 0; sent < 200; sent++) breaker.sent();
   for (let round = 0; round < 50; round++) {
     await clock.advance(SILENCE_MS - 50);
-    await answer(send());
+    answer();
   }
   expect(states).toEqual([]);
 });
 
 test('bytes of a reply that is not complete are no silence', async () => {
-  for (let sent = 0; sent < 20; sent++) void send();
+  for (let sent = 0; sent < 20; sent++) breaker.sent();
   for (let round = 0; round < 20; round++) {
     bytesRead += 1;
     await clock.advance(SILENCE_MS - 50);
   }
   expect(states).toEqual([]);
-  await clock.advance(2 * SILENCE_MS);
+  await clock.advance(6 * SILENCE_MS);
   expect(states).toEqual(['open']);
 });
 
 test('a process that was too busy to listen counts that time for nothing', async () => {
   const late = new LateClock(clock);
   make({}, late);
-  for (let sent = 0; sent < 20; sent++) void send();
+  for (let sent = 0; sent < 20; sent++) breaker.sent();
   await clock.advance(0);
   for (let block = 0; block < 10; block++) {
     late.blockedMs += 5_000;
     await clock.advance(SILENCE_MS);
   }
   expect(states).toEqual([]);
-  await clock.advance(SILENCE_MS);
+  await clock.advance(5 * SILENCE_MS);
   expect(states).toEqual(['open']);
 });
 
-test('an operation that is counted as silent is not counted again when it times out or is lost', async () => {
-  const sent = [send(), send(), send()];
+test('what timed out is not counted again: its silence was', async () => {
+  for (let sent = 0; sent < 40; sent++) breaker.sent();
   await clock.advance(SILENCE_MS);
-  sent.forEach(({ reject }) => reject(new CoordinatorError('unavailable', 'lost')));
-  await clock.advance(0);
-  const timedOut = [send(), send(), send()];
-  timedOut.forEach(({ reject }) => reject(new CoordinatorError('timeout', 'late')));
-  await clock.advance(0);
+  for (let ended = 0; ended < 40; ended++) breaker.ended('timeout');
   expect(states).toEqual([]);
+  expect(clock.pending).toBe(1);
+  await clock.advance(SILENCE_MS);
+  expect(clock.pending).toBe(0);
 });
 
 test('it looks for the server with one PING after a second, which closes it', async () => {
-  await open();
+  open();
   await clock.advance(999);
   expect(pings).toEqual([]);
   await clock.advance(1);
   expect(states).toEqual(['open', 'half_open']);
-  expect(await resultOf(send().ran)).toEqual({ error: 'unavailable' });
+  expect(breaker.refusal()).toMatchObject({ reason: 'unavailable' });
   pings[0]?.answer();
   await clock.advance(0);
   expect(states).toEqual(['open', 'half_open', 'closed']);
-  expect(await answer(send())).toEqual({ reply: 'pong' });
-  expect(clock.pending).toBeLessThanOrEqual(1);
+  expect(breaker.refusal()).toBe(undefined);
+  expect(clock.pending).toBe(0);
 });
 
 test('each PING that fails doubles the time to the next one, up to the maximum', async () => {
-  await open();
+  open();
   const start = clock.now();
   for (let round = 0; round < 8; round++) {
     await clock.advance(30_000 + SILENCE_MS);
@@ -161,7 +170,7 @@ test('the time to the next PING is left to chance by a fifth', async () => {
     [1, 1_200],
   ] as const) {
     make({}, clock, () => random);
-    await open();
+    open();
     await clock.advance(expectedMs - 1);
     expect(pings).toHaveLength(0);
     await clock.advance(1);
@@ -170,7 +179,7 @@ test('the time to the next PING is left to chance by a fifth', async () => {
 });
 
 test('a connection that is back is looked at at once', async () => {
-  await open();
+  open();
   breaker.probeSoon();
   expect(pings).toHaveLength(1);
   breaker.probeSoon();
@@ -181,9 +190,9 @@ test('a connection that is back is looked at at once', async () => {
 });
 
 test('a reply that comes late, of an operation or of a PING, is a reason to look at once', async () => {
-  const waiting = send();
-  await open();
-  waiting.resolve('pong');
+  breaker.sent();
+  open();
+  breaker.answered();
   await clock.advance(0);
   expect(pings).toHaveLength(1);
   await clock.advance(SILENCE_MS);
@@ -197,35 +206,35 @@ test('a reply that comes late, of an operation or of a PING, is a reason to look
 });
 
 test('a server that answers PINGs and nothing else is looked at less and less often, until an operation succeeds', async () => {
-  await open();
+  open();
   await clock.advance(1_000);
   pings[0]?.fail();
   await clock.advance(2_000);
   pings[1]?.answer();
   await clock.advance(0);
   expect(states.at(-1)).toBe('closed');
-  await open();
+  open();
   await clock.advance(1_999);
   expect(pings).toHaveLength(2);
   await clock.advance(1);
   pings[2]?.answer();
   await clock.advance(0);
-  await answer(send());
-  await open();
+  answer();
+  open();
   await clock.advance(1_000);
   expect(pings).toHaveLength(4);
 });
 
 test('disabled it lets everything through', async () => {
   make({ enabled: false });
-  for (let sent = 0; sent < 40; sent++) await resultOf(fail('unavailable'));
+  for (let sent = 0; sent < 40; sent++) fail('unavailable');
   expect(states).toEqual([]);
   expect(clock.pending).toBe(0);
-  expect(await answer(send())).toEqual({ reply: 'pong' });
+  expect(breaker.refusal()).toBe(undefined);
 });
 
 test('closed for good it looks for nobody and tells nothing', async () => {
-  await open();
+  open();
   breaker.close();
   await clock.advance(100_000);
   expect(pings).toEqual([]);
@@ -233,7 +242,7 @@ test('closed for good it looks for nobody and tells nothing', async () => {
 });
 
 test('who begins to listen while it is open is told so, and who stopped is told nothing', async () => {
-  await open();
+  open();
   const heard: CircuitState[] = [];
   const stop = breaker.listen((state) => heard.push(state));
   expect(heard).toEqual(['open']);
@@ -243,7 +252,7 @@ test('who begins to listen while it is open is told so, and who stopped is told 
 });
 
 test('without operations no timer runs', async () => {
-  await answer(send());
+  answer();
   await clock.advance(SILENCE_MS);
   expect(clock.pending).toBe(0);
 });
@@ -267,39 +276,19 @@ function make(options: BreakerOptions = {}, on: Clock = clock, random = () => 0.
   breaker.listen((state) => states.push(state));
 }
 
-async function open(): Promise<void> {
-  for (let sent = 0; sent < 5; sent++) await resultOf(fail('unavailable'));
+function open(): void {
+  for (let sent = 0; sent < 5; sent++) fail('unavailable');
   expect(breaker.state).toBe('open');
 }
 
-/** An operation that is under way until the test says how it ends. */
-function send(): { readonly ran: Promise<unknown>; resolve: (reply: unknown) => void; reject: (error: Error) => void } {
-  let settle = { resolve: (_: unknown): void => {}, reject: (_: Error): void => {} };
-  const ran = breaker.run(ready, () => new Promise<unknown>((resolve, reject) => (settle = { resolve, reject })));
-  ran.catch(() => {});
-  return { ran, resolve: (reply) => settle.resolve(reply), reject: (error) => settle.reject(error) };
+function answer(): void {
+  breaker.sent();
+  breaker.answered();
 }
 
-function fail(reason: 'unavailable' | 'refused' | 'protocol'): Promise<unknown> {
-  return breaker.run(ready, () => Promise.reject(new CoordinatorError(reason, 'no')));
-}
-
-async function answer(sent: ReturnType<typeof send>): Promise<unknown> {
-  await clock.advance(0);
-  sent.resolve('pong');
-  return await resultOf(sent.ran);
-}
-
-async function resultOf(operation: PromiseLike<unknown>): Promise<{ reply: unknown } | { error: unknown }> {
-  try {
-    return { reply: await operation };
-  } catch (error) {
-    return { error: (error as CoordinatorError).reason };
-  }
-}
-
-function ready(): Promise<void> {
-  return Promise.resolve();
+function fail(reason: 'unavailable' | 'refused' | 'protocol'): void {
+  breaker.sent();
+  breaker.ended(reason);
 }
 
 /** A clock whose timers ring late by what the test says. */
