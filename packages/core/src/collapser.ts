@@ -6,6 +6,7 @@ import type { CoordinatorLink, FlightId, KeyHash, Message, TagHash } from './coo
 import { ClosedError, CoordinatorError, describe, misuse, ReentrantFlightError } from './errors.js';
 import { Once, type OnceOptions } from './once.js';
 import { Invalidations, type InvalidationsHost } from './invalidations.js';
+import { Deadlines } from './deadlines.js';
 import { Events, type BypassReason, type EventListener } from './events.js';
 import { Boarding } from './flight/boarding.js';
 import { Flight } from './flight/flight.js';
@@ -177,6 +178,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   readonly #events: Events;
   readonly report: Report;
   readonly #boarding = new Boarding();
+  readonly deadlines: Deadlines;
   readonly #groups: Groups;
   /** All flights that still answer somebody, by the id that messages name. */
   readonly #flights = new Map<FlightId, Flight>();
@@ -198,6 +200,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
     this.report = new Report(name, this.#events);
     this.clock = options.clock ?? coordinator?.clock ?? systemClock;
     this.pulse = new Pulse(this.clock);
+    this.deadlines = new Deadlines(this.clock);
     this.#groups = new Groups(this.clock);
     this.random = options.random ?? systemRandom;
     this.#observes = mode === 'observe';
@@ -425,12 +428,12 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   #start(canonical: CanonicalKey, waiter: Waiter): void {
     const flight = this.#newFlight(canonical, waiter);
     this.#boarding.open(flight);
-    void flight.fly();
+    flight.fly();
   }
 
   #startAlone(canonical: CanonicalKey, waiter: Waiter): Flight {
     const flight = this.#newFlight(canonical, waiter);
-    void flight.flyAlone();
+    flight.flyAlone();
     return flight;
   }
 

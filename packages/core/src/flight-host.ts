@@ -1,5 +1,6 @@
 import type { ClaimantHost, ClaimantReport } from './claimant.js';
 import type { CoordinatorLink, FlightId, KeyHash, Outcome } from './coordinator.js';
+import type { Deadlines } from './deadlines.js';
 import type { CoordinatorError } from './errors.js';
 import type { Flight } from './flight/flight.js';
 import type { CanonicalKey } from './key.js';
@@ -10,6 +11,7 @@ import type { CallOutcome, Waiter } from './waiters.js';
 
 /** What a flight needs from its collapser. */
 export interface FlightHost extends ClaimantHost {
+  readonly deadlines: Deadlines;
   /** Absent: collapse inside this process only. */
   readonly link: CoordinatorLink | undefined;
   /** Present while the first attempt to reach the coordinator is under way. */

@@ -1,11 +1,13 @@
 import { checkOptions } from './check-options.js';
 import type { Clock, Timer } from './clock.js';
 import type { FlightId } from './coordinator.js';
+import type { Bounded, Deadlines } from './deadlines.js';
 import { LoadTimeoutError, misuse } from './errors.js';
 import type { Key } from './key.js';
 import { runInside } from './reentrancy.js';
 import { isTraceparent, type Traceparent } from './traceparent.js';
-import { LIFETIME_CHECKS, type Lifetimes, type LoadContext, type Loader, type StoredValue } from './options.js';
+import { LIFETIME_CHECKS, type Lifetimes, type LoadContext, type StoredValue } from './options.js';
+import type { Waiter } from './waiters.js';
 
 /**
  * How a run of the loader ended. `aborted`: nobody wanted it any more, or the collapser closed. `trace`: the span in which
@@ -16,34 +18,39 @@ export type LoadEnd =
   | { readonly how: 'error'; readonly error: unknown; readonly timedOut: boolean; readonly trace: Traceparent | undefined }
   | { readonly how: 'aborted' };
 
-export interface LoadRequest {
-  readonly key: Key;
-  readonly flightId: FlightId;
-  readonly fencingToken: number | undefined;
-  readonly loader: Loader<unknown>;
-  readonly loadTimeoutMs: number;
+/** Whose load it is. */
+export interface LoadOwner {
+  readonly id: FlightId;
   readonly clock: Clock;
-  /** Whose load it is, to know later which loader a call comes from. */
-  readonly owner: object;
+  readonly deadlines: Deadlines;
+  /** The loader says that its answer belongs to its caller alone. */
+  onUnshareable(load: Load): void;
+  /** The loader offers something before its end. */
+  onOffer(load: Load, offered: unknown): void;
+  /** Called once, from a task or microtask of its own. */
+  onLoadEnd(load: Load, end: LoadEnd): void;
+}
+
+/** What a loader is told about its run, beside what its call says. */
+export interface LoadTerms {
+  readonly fencingToken: number | undefined;
   readonly isAlone: boolean;
-  /** Whether the call said that it may call `unshareable`: else those who wait cannot be let go one by one. */
-  readonly mayBePrivate: boolean;
-  readonly onUnshareable: () => void;
-  readonly previous: StoredValue<unknown> | undefined;
   readonly isRefresh: boolean;
-  readonly onOffer: (offered: unknown) => void;
+  readonly previous: StoredValue<unknown> | undefined;
 }
 
 /**
  * One run of a loader. It ends exactly once: with the loader's value or error, at `loadTimeoutMs`, or when it is aborted;
  * what a loader does after that is ignored.
  */
-export class Load {
-  readonly end: Promise<LoadEnd>;
+export class Load implements Bounded {
+  /** Whose loader runs. */
+  readonly caller: Waiter;
   readonly startedAt: number;
-  readonly #request: LoadRequest;
-  #resolve: ((end: LoadEnd) => void) | undefined;
-  #timer: Timer | undefined;
+  readonly #owner: LoadOwner;
+  readonly #terms: LoadTerms;
+  #isRunning = true;
+  #deadline: Timer | undefined;
   /** Made when the loader asks for its signal: most loaders never do. */
   #controller: AbortController | undefined;
   #aborted: { readonly reason: unknown } | undefined;
@@ -51,24 +58,31 @@ export class Load {
   #lifetimes: Lifetimes | undefined;
   #offer: { readonly early: unknown } | undefined;
 
-  constructor(request: LoadRequest) {
-    this.#request = request;
-    this.startedAt = request.clock.now();
-    this.end = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
+  constructor(owner: LoadOwner, caller: Waiter, terms: LoadTerms) {
+    this.caller = caller;
+    this.startedAt = owner.clock.now();
+    this.#owner = owner;
+    this.#terms = terms;
   }
 
   /** Runs the loader. Apart from the constructor, so that whoever is asked from inside the loader knows its load. */
-  start(): Promise<LoadEnd> {
-    const { clock, loadTimeoutMs } = this.#request;
-    if (loadTimeoutMs !== Number.POSITIVE_INFINITY) this.#timer = clock.setTimer(() => this.#timeOut(this.#request), loadTimeoutMs);
-    this.#run(this.#request);
-    return this.end;
+  start(): void {
+    const { loadTimeoutMs } = this.caller.options;
+    if (loadTimeoutMs !== Number.POSITIVE_INFINITY)
+      this.#deadline = this.#owner.deadlines.start(this, this.startedAt + loadTimeoutMs, loadTimeoutMs);
+    try {
+      const value = runInside(this.#owner, () => this.caller.loader(this.#context()));
+      Promise.resolve(value).then(
+        (loaded) => this.#finish({ how: 'value', value: loaded, trace: this.#trace }),
+        (error: unknown) => this.#fail(error),
+      );
+    } catch (error) {
+      this.#failSoon(error);
+    }
   }
 
   get running(): boolean {
-    return this.#resolve !== undefined;
+    return this.#isRunning;
   }
 
   /** How long its value may be stored; undefined where the loader said nothing. */
@@ -85,33 +99,27 @@ export class Load {
   abort(reason: unknown): void {
     if (!this.running) return;
     this.#abortSignal(reason);
-    this.#finish({ how: 'aborted' });
+    this.#finishSoon({ how: 'aborted' });
   }
 
-  #run(request: LoadRequest): void {
-    let value: unknown;
-    try {
-      value = runInside(request.owner, () => request.loader(new Context(this, request)));
-    } catch (error) {
-      this.#fail(error);
-      return;
-    }
-    Promise.resolve(value).then(
-      (loaded) => this.#finish({ how: 'value', value: loaded, trace: this.#trace }),
-      (error: unknown) => this.#fail(error),
-    );
+  #context(): LoadContext {
+    return new Context(this, this.#owner.id, this.#terms);
   }
 
   #fail(error: unknown): void {
     this.#finish({ how: 'error', error, timedOut: false, trace: this.#trace });
   }
 
+  #failSoon(error: unknown): void {
+    this.#finishSoon({ how: 'error', error, timedOut: false, trace: this.#trace });
+  }
+
   // ---- What the loader may say and ask while it runs ----------------------------------------------------------------
 
   unshareable(): void {
     if (!this.running) return;
-    if (this.#request.mayBePrivate) {
-      this.#request.onUnshareable();
+    if (this.caller.options.mayBePrivate) {
+      this.#owner.onUnshareable(this);
       return;
     }
     const error = misuse(
@@ -119,7 +127,7 @@ export class Load {
       'options.mayBePrivate: true in all calls of the key, because callers without it share a promise and cannot be let go one by one',
       'unshareable() without it',
     );
-    this.#fail(error); // Also where the loader catches it: nobody gets what it called private.
+    this.#failSoon(error); // Also where the loader catches it: nobody gets what it called private.
     throw error;
   }
 
@@ -136,7 +144,7 @@ export class Load {
   offers(early: unknown): void {
     if (!this.running) return;
     this.#offer = { early };
-    this.#request.onOffer(early);
+    this.#owner.onOffer(this, early);
   }
 
   signal(): AbortSignal {
@@ -152,16 +160,27 @@ export class Load {
     this.#controller?.abort(reason);
   }
 
-  #timeOut(request: LoadRequest): void {
-    const error = new LoadTimeoutError(request.loadTimeoutMs, request.flightId);
+  onDeadline(): void {
+    const error = new LoadTimeoutError(this.caller.options.loadTimeoutMs, this.#owner.id);
     this.#abortSignal(error);
-    this.#finish({ how: 'error', error, timedOut: true, trace: this.#trace });
+    this.#finishSoon({ how: 'error', error, timedOut: true, trace: this.#trace });
   }
 
   #finish(end: LoadEnd): void {
-    this.#timer?.cancel();
-    this.#resolve?.(end);
-    this.#resolve = undefined;
+    if (this.#stop()) this.#owner.onLoadEnd(this, end);
+  }
+
+  /** It ends now, and its owner, who may be in the midst of something, is told next. */
+  #finishSoon(end: LoadEnd): void {
+    if (this.#stop()) queueMicrotask(() => this.#owner.onLoadEnd(this, end));
+  }
+
+  /** Returns whether it was running. */
+  #stop(): boolean {
+    if (!this.#isRunning) return false;
+    this.#isRunning = false;
+    this.#deadline?.cancel();
+    return true;
   }
 }
 
@@ -178,14 +197,14 @@ class Context implements LoadContext {
   readonly isAlone: boolean;
   readonly #load: Load;
 
-  constructor(load: Load, request: LoadRequest) {
+  constructor(load: Load, flightId: FlightId, terms: LoadTerms) {
     this.#load = load;
-    this.key = request.key;
-    this.flightId = request.flightId;
-    this.fencingToken = request.fencingToken;
-    this.previous = request.previous;
-    this.isRefresh = request.isRefresh;
-    this.isAlone = request.isAlone;
+    this.key = load.caller.key;
+    this.flightId = flightId;
+    this.fencingToken = terms.fencingToken;
+    this.previous = terms.previous;
+    this.isRefresh = terms.isRefresh;
+    this.isAlone = terms.isAlone;
   }
 
   get signal(): AbortSignal {

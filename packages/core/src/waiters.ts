@@ -1,4 +1,5 @@
 import { onAbort } from './abort-listeners.js';
+import type { Bounded, Deadlines } from './deadlines.js';
 import type { Clock, Timer } from './clock.js';
 import type { FlightId } from './coordinator.js';
 import { WaitTimeoutError } from './errors.js';
@@ -63,29 +64,31 @@ export interface Waiter {
 /** How a call ended: its value's source, or how it failed. */
 export type CallOutcome = Source | 'error' | 'timeout' | 'aborted';
 
-/** Told when a waiter is no longer there, however it left. */
-export type OnLeft = (waiter: Waiter, outcome: CallOutcome, waitedMs: number) => void;
+/** What they wait for. */
+export interface Awaited {
+  readonly id: FlightId;
+  readonly clock: Clock;
+  readonly deadlines: Deadlines;
+  /** A waiter is no longer there, however it left. */
+  onLeft(waiter: Waiter, outcome: CallOutcome, waitedMs: number): void;
+}
 
 /**
  * Those who wait for one flight, in order of arrival. Each leaves by itself, by its own deadline or signal, and touches nobody
  * else. They are linked to each other: a line of thousands costs no table, and who leaves it no search.
  */
-export class Waiters {
-  readonly #flightId: FlightId;
-  readonly #clock: Clock;
-  readonly #onLeft: OnLeft;
+export class Waiters implements Bounded {
+  readonly #awaited: Awaited;
   #first: Waiter | undefined;
   #last: Waiter | undefined;
   #size = 0;
   #callers = 0;
-  /** One timer for all: it rings at the earliest deadline. */
+  /** One deadline for all: the earliest. */
   #alarm: Timer | undefined;
   #alarmAt = Number.POSITIVE_INFINITY;
 
-  constructor(flightId: FlightId, clock: Clock, onLeft: OnLeft) {
-    this.#flightId = flightId;
-    this.#clock = clock;
-    this.#onLeft = onLeft;
+  constructor(awaited: Awaited) {
+    this.#awaited = awaited;
   }
 
   get size(): number {
@@ -123,7 +126,7 @@ export class Waiters {
     this.#callers += waiter.callers;
     if (signal !== undefined) waiter.unlisten = onAbort(signal, () => this.#giveUp(waiter, 'aborted', signal.reason));
     if (this.#size > 1) waiter.ofMany?.onElection('following');
-    this.#ringAt(deadline(waiter));
+    if (deadline(waiter) < this.#alarmAt) this.#ringFor(waiter);
   }
 
   /** One that waits here stands for one more caller. */
@@ -134,7 +137,7 @@ export class Waiters {
 
   /** Answers everybody with a value: `first` is told `source`, the others that they joined. */
   answerAll(value: unknown, first: Waiter | undefined, source: Source): void {
-    const now = this.#clock.now();
+    const now = this.#awaited.clock.now();
     for (let waiter = this.#first; waiter !== undefined; waiter = this.#first) {
       this.#answer(waiter, value, waiter === first ? source : 'local', 0, now);
     }
@@ -153,13 +156,13 @@ export class Waiters {
 
   /** Answers one waiter with a value; isolation that fails is that waiter's error. */
   answer(waiter: Waiter, value: unknown, source: Source, ageMs: number): void {
-    this.#answer(waiter, value, source, ageMs, this.#clock.now());
+    this.#answer(waiter, value, source, ageMs, this.#awaited.clock.now());
   }
 
   fail(waiter: Waiter, error: unknown): void {
     if (!this.#remove(waiter)) return;
     waiter.reject(error);
-    this.#onLeft(waiter, 'error', this.#waitedMs(waiter));
+    this.#awaited.onLeft(waiter, 'error', this.#waitedMs(waiter));
   }
 
   #answer(waiter: Waiter, shared: unknown, source: Source, ageMs: number, now: number): void {
@@ -172,8 +175,8 @@ export class Waiters {
     }
     if (!this.#remove(waiter)) return;
     const waitedMs = now - waiter.joinedAt;
-    waiter.resolve(waiter.tellsHow ? { value, source, flightId: this.#flightId, ageMs, waitedMs } : value);
-    this.#onLeft(waiter, source, waitedMs);
+    waiter.resolve(waiter.tellsHow ? { value, source, flightId: this.#awaited.id, ageMs, waitedMs } : value);
+    this.#awaited.onLeft(waiter, source, waitedMs);
   }
 
   #remove(waiter: Waiter): boolean {
@@ -197,30 +200,26 @@ export class Waiters {
   #giveUp(waiter: Waiter, why: 'timeout' | 'aborted', reason: unknown): void {
     if (!this.#remove(waiter)) return;
     waiter.reject(reason);
-    this.#onLeft(waiter, why, this.#waitedMs(waiter));
+    this.#awaited.onLeft(waiter, why, this.#waitedMs(waiter));
   }
 
   #waitedMs(waiter: Waiter): number {
-    return this.#clock.now() - waiter.joinedAt;
+    return this.#awaited.clock.now() - waiter.joinedAt;
   }
 
-  #ringAt(at: number): void {
-    if (this.#alarmAt <= at) return;
+  #ringFor(waiter: Waiter): void {
     this.#silence();
-    this.#alarmAt = at;
-    this.#alarm = this.#clock.setTimer(() => this.#ring(), Math.max(0, at - this.#clock.now()));
+    this.#alarmAt = deadline(waiter);
+    this.#alarm = this.#awaited.deadlines.start(this, this.#alarmAt, waiter.options.timeoutMs);
   }
 
-  #ring(): void {
+  onDeadline(): void {
     this.#silence();
-    const now = this.#clock.now();
-    let next = Number.POSITIVE_INFINITY;
+    const now = this.#awaited.clock.now();
     for (const waiter of this.all()) {
-      const at = deadline(waiter);
-      if (at > now) next = Math.min(next, at);
-      else this.#giveUp(waiter, 'timeout', new WaitTimeoutError(waiter.options.timeoutMs, this.#flightId));
+      if (deadline(waiter) <= now) this.#giveUp(waiter, 'timeout', new WaitTimeoutError(waiter.options.timeoutMs, this.#awaited.id));
+      else if (deadline(waiter) < this.#alarmAt) this.#ringFor(waiter);
     }
-    if (this.#size > 0) this.#ringAt(next);
   }
 
   #silence(): void {

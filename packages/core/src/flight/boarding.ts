@@ -117,7 +117,7 @@ export class Boarding {
     if (next === undefined || isInTheWay(this.#open.get(key)) || isInTheWay(this.#departed.get(key))) return;
     this.#next.delete(key);
     this.#departed.set(key, next);
-    void next.fly();
+    next.fly();
   }
 }
 

@@ -1,13 +1,15 @@
 import { Answers } from '../answers.js';
 import { cacheWriteOf, type Kept } from '../caching.js';
 import { Claimant } from '../claimant.js';
+import type { Clock } from '../clock.js';
 import type { CacheRead, CacheWrite, CopyRead, FlightId, KeyHash, Renewal } from '../coordinator.js';
 import type { CoordinatorError } from '../errors.js';
+import type { Deadlines } from '../deadlines.js';
 import type { FlightHost } from '../flight-host.js';
 import type { CanonicalKey } from '../key.js';
-import { Load, type LoadEnd } from '../load.js';
+import { Load, type LoadEnd, type LoadOwner } from '../load.js';
 import { hasTags, tagsOf } from '../tags.js';
-import { Waiters, type Waiter } from '../waiters.js';
+import { Waiters, type Awaited, type CallOutcome, type Waiter } from '../waiters.js';
 import { Election, type Candidate, type FlightMessage } from './election.js';
 import type { Group } from './groups.js';
 import type { Lease } from './lease.js';
@@ -24,13 +26,18 @@ interface Turn {
   readonly attempt: number;
   /** Nobody can join it. */
   readonly isAlone?: boolean;
+  /** It is known when any tag was last invalidated: asked before a load whose outcome carries tags. */
+  readonly hasTagTime?: boolean;
 }
+
+/** What a flight does next: it loads, or it is at its end. */
+type Step = Turn | undefined;
 
 /**
  * One flight of one key, as this replica sees it. An election says whether it leads (loads, answers, settles) or takes what
  * another replica loaded. All callers of the key in this process wait for it together. docs/protocol.md has the rules.
  */
-export class Flight implements Candidate {
+export class Flight implements Candidate, Awaited, LoadOwner {
   readonly id: FlightId;
   readonly canonical: CanonicalKey;
   readonly hash: KeyHash;
@@ -45,8 +52,9 @@ export class Flight implements Candidate {
   #late: Waiters | undefined;
   #hasTakenOff = false;
   #election: Election | undefined;
+  /** The load that answers all, and by which right it runs or ran. */
   #load: Load | undefined;
-  #lease: Lease | undefined;
+  #turn: Turn | undefined;
   /** It loads here without the coordinator, because of this. */
   #degradedBy: CoordinatorError | undefined;
   /** The outcome turned out to be private to this caller: the others were let go. */
@@ -58,48 +66,41 @@ export class Flight implements Candidate {
   group: Group | undefined;
   /** The loads of those who were let go, each for itself. */
   #solos: Map<Waiter, Load> | undefined;
+  /** Nothing is left to do but these. */
+  #hasArrived = false;
 
   constructor(host: FlightHost, id: FlightId, canonical: CanonicalKey, hash: KeyHash) {
     this.#host = host;
     this.id = id;
     this.canonical = canonical;
     this.hash = hash;
-    this.waiters = this.#newWaiters();
+    this.waiters = new Waiters(this);
     this.#answers = new Answers(this.waiters);
     this.#stored = new Stored(host, this.waiters, this.#answers);
   }
 
-  /** Runs the flight to its end. Never rejects. */
-  async fly(): Promise<void> {
+  /** Sends it on its way, to its end. Never throws. */
+  fly(): void {
     const { link, opening } = this.#host;
     this.#hasTakenOff = true;
     if (link !== undefined) {
       const claimant = new Claimant(this.#host, link, this.hash, this.id);
       this.#election = new Election(this.#host, claimant, new Outcomes(link, this.#host.report, this.id), this);
     }
-    try {
-      if (opening !== undefined) await opening;
-      let turn = this.#election === undefined ? this.#electHere() : await this.#elect(this.#election);
-      while (turn !== undefined) turn = await this.#takeTurn(turn);
-      if (this.#solos !== undefined) await this.#solosEnded();
-    } catch (error) {
-      // Only a coordinator or a codec that breaks its contract leads here; callers must not hang for it.
-      this.#answers.failAll(error);
-    }
-    this.#end();
+    if (opening === undefined) this.#elect();
+    else void opening.then(() => this.#elect());
   }
 
-  /** Loads at once and asks nobody, for a call that is not collapsed. Never rejects. */
-  async flyAlone(): Promise<void> {
+  /** Loads at once and asks nobody, for a call that is not collapsed. Never throws. */
+  flyAlone(): void {
     this.#hasTakenOff = true;
-    await this.#takeTurn({ ...soloTurn('bypass'), attempt: ATTEMPTS_MAX, isAlone: true });
-    this.#end();
+    this.#go(() => ({ ...soloTurn('bypass'), attempt: ATTEMPTS_MAX, isAlone: true }));
   }
 
   /** One more caller; it is answered at once if what is stored, and being refreshed, does for it. */
   join(waiter: Waiter): void {
     if (waiter.options.freshness === 'confirmed' && this.#election?.hasClaimed === true) {
-      this.#late ??= this.#newWaiters();
+      this.#late ??= new Waiters(this);
       this.#late.add(waiter);
       waiter.ofMany?.onElection('following');
       return;
@@ -160,7 +161,7 @@ export class Flight implements Candidate {
 
   /** Whether a loader of it is running now. */
   get isLoading(): boolean {
-    return this.#load?.running === true || (this.#solos?.size ?? 0) > 0;
+    return this.#load?.running === true || this.#hasSolos;
   }
 
   /** Whether it waits for what another replica loads. */
@@ -193,9 +194,54 @@ export class Flight implements Candidate {
     this.#host.makeWay(this);
   }
 
+  get clock(): Clock {
+    return this.#host.clock;
+  }
+
+  get deadlines(): Deadlines {
+    return this.#host.deadlines;
+  }
+
+  // ---- The way: elect, load, land, and again where an error is not shared ---------------------------------------------
+
+  #elect(): void {
+    const election = this.#election;
+    this.#go(() => (election === undefined ? this.#electHere() : this.#electAmongAll(election)));
+  }
+
+  /** One step, and the next: a turn to load, or the end. Only a coordinator or a codec that breaks its contract throws. */
+  #go(step: () => Step | Promise<Step>): void {
+    try {
+      const next = step();
+      if (next instanceof Promise) this.#goOn(next);
+      else if (next === undefined) this.#arrive();
+      else this.#takeTurn(next);
+    } catch (error) {
+      this.#crash(error);
+    }
+  }
+
+  #goOn(next: Promise<Step>): void {
+    next.then(
+      (turn) => this.#go(() => turn),
+      (error: unknown) => this.#crash(error),
+    );
+  }
+
+  /** Callers must not hang for it. */
+  #crash(error: unknown): void {
+    this.#answers.failAll(error);
+    this.#arrive();
+  }
+
+  #arrive(): void {
+    this.#hasArrived = true;
+    if (!this.#hasSolos) this.#end();
+  }
+
   // ---- Electing: until this replica is to load, or the flight is answered, or nobody is left ------------------------
 
-  async #elect(election: Election): Promise<Turn | undefined> {
+  async #electAmongAll(election: Election): Promise<Step> {
     for (;;) {
       const verdict = await election.run();
       switch (verdict.how) {
@@ -272,32 +318,42 @@ export class Flight implements Candidate {
 
   // ---- Loading: run the loader, answer the callers here, settle for the others --------------------------------------
 
-  /** Runs the loader once. Returns the next turn where an error is not shared and somebody is left to try again. */
-  async #takeTurn(turn: Turn): Promise<Turn | undefined> {
-    if (turn.lease !== undefined && hasTags(this.#leader?.options.tags)) await turn.lease.readTagTime();
+  #takeTurn(turn: Turn): void {
+    if (turn.hasTagTime === true || turn.lease === undefined || !hasTags(this.#leader?.options.tags)) this.#startLoad(turn);
+    else this.#goOn(turn.lease.readTagTime().then(() => ({ ...turn, hasTagTime: true })));
+  }
+
+  #startLoad(turn: Turn): void {
     this.#admitLate();
     if (turn.isAlone !== true && !this.#isShut) this.#host.takeAboard(this, turn.lease?.token);
     const leader = this.#isShut ? undefined : this.#leader;
     if (leader === undefined) {
       this.leave();
       this.#giveBack(turn);
-      return undefined;
+      this.#arrive();
+      return;
     }
-    this.#lease = turn.lease;
+    this.#turn = turn;
     this.#answeredEarly = 0;
-    this.#load = this.#newLoad(leader, turn.lease?.token, turn.isAlone === true, {
-      onUnshareable: () => this.#letOthersGo(leader, turn),
-      onOffer: (offered) => this.#offer(leader, offered),
-    });
+    this.#load = this.#newLoad(leader, turn.lease?.token, turn.isAlone === true);
     turn.lease?.keep((lease, renewal) => this.#onRenewal(lease, renewal));
-    const end = await this.#load.start();
+    this.#load.start();
+  }
+
+  onLoadEnd(load: Load, end: LoadEnd): void {
+    const turn = this.#turn;
+    if (load === this.#load && turn !== undefined) this.#go(() => this.#loaded(load, turn, end));
+    else this.#soloEnded(load, end);
+  }
+
+  #loaded(load: Load, turn: Turn, end: LoadEnd): Step | Promise<Step> {
+    const leader = load.caller;
     turn.lease?.stop();
-    this.#lease = undefined;
-    const loadMs = this.#host.clock.now() - this.#load.startedAt;
+    const loadMs = this.clock.now() - load.startedAt;
     const followers = this.waiters.callers - (this.waiters.has(leader) ? 1 : 0);
     const answered = this.#answeredEarly + (this.#onlyFor === undefined ? followers : 0);
     this.#host.report.loadEnded(this.id, turn.source, end, loadMs, answered);
-    return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs, this.#load.lifetimes));
+    return this.#land(turn, leader, end, cacheWriteOf(leader.options, loadMs, load.lifetimes));
   }
 
   /** Whose loader runs, and whose options count. */
@@ -305,7 +361,7 @@ export class Flight implements Candidate {
     return this.#stored.refresher ?? this.waiters.first();
   }
 
-  #land(turn: Turn, leader: Waiter, loaded: LoadEnd, cache: CacheWrite | undefined): Turn | undefined | Promise<Turn | undefined> {
+  #land(turn: Turn, leader: Waiter, loaded: LoadEnd, cache: CacheWrite | undefined): Step | Promise<Step> {
     if (this.#onlyFor !== undefined) {
       this.#answers.giveEnd(leader, turn.source, loaded);
       return undefined;
@@ -329,26 +385,38 @@ export class Flight implements Candidate {
     return undefined;
   }
 
-  async #settle(lease: Lease, leader: Waiter, end: Landed, cache: CacheWrite | undefined, tags: readonly string[]): Promise<undefined> {
+  #settle(
+    lease: Lease,
+    leader: Waiter,
+    end: Landed,
+    cache: CacheWrite | undefined,
+    tags: readonly string[],
+  ): undefined | Promise<undefined> {
     const floor = lease.settle(end, leader, cache, tags);
+    return end.how === 'value' && !this.#late?.size ? undefined : this.#answerRest(lease, end, floor);
+  }
+
+  async #answerRest(lease: Lease, end: Landed, floor: Promise<number | undefined>): Promise<undefined> {
     if (end.how === 'error') await this.#failAll(end.error);
     if (this.#late?.size) await this.#answerLate(this.#late, end, lease.token, floor);
     return undefined;
   }
 
   /** The error is the leader's alone: the next waiter, here or on another replica, takes over with a load of its own. */
-  async #tryNext(turn: Turn, leader: Waiter, error: unknown): Promise<Turn | undefined> {
+  #tryNext(turn: Turn, leader: Waiter, error: unknown): Step | Promise<Step> {
     this.waiters.fail(leader, error);
     this.#stored.refreshFailed();
     this.#giveBack(turn, true);
     if (this.waiters.size === 0) return this.#leaveAnswered();
     if (this.#election === undefined || turn.lease === undefined) return { ...turn, attempt: turn.attempt + 1 };
-    return this.#elect(this.#election);
+    return this.#electAmongAll(this.#election);
   }
 
   /** The outcome will be private to `leader`: everybody else, here and on other replicas, loads for itself from now on. */
-  #letOthersGo(leader: Waiter, turn: Turn): void {
-    if (this.#onlyFor !== undefined) return;
+  onUnshareable(load: Load): void {
+    const turn = this.#turn;
+    if (load !== this.#load || turn === undefined || this.#onlyFor !== undefined) return;
+    const leader = load.caller;
     this.#onlyFor = leader;
     this.leave();
     this.#admitLate();
@@ -362,24 +430,28 @@ export class Flight implements Candidate {
   }
 
   #loadAlone(waiter: Waiter): void {
-    const load = this.#newLoad(waiter, undefined, waiter.callers === 1, { onUnshareable: noop, onOffer: noop });
+    const load = this.#newLoad(waiter, undefined, waiter.callers === 1);
     this.#solos ??= new Map();
     this.#solos.set(waiter, load);
-    void load.start().then((end) => {
-      this.#solos?.delete(waiter);
-      this.#host.report.loadEnded(this.id, 'bypass', end, this.#host.clock.now() - load.startedAt, 0);
-      this.#answers.giveEnd(waiter, 'bypass', end);
-    });
+    load.start();
   }
 
-  async #solosEnded(): Promise<void> {
-    while (this.#solos !== undefined && this.#solos.size > 0) await Promise.all(Array.from(this.#solos.values(), (load) => load.end));
+  #soloEnded(load: Load, end: LoadEnd): void {
+    const { caller } = load;
+    this.#solos?.delete(caller);
+    this.#host.report.loadEnded(this.id, 'bypass', end, this.clock.now() - load.startedAt, caller.callers - 1);
+    this.#answers.giveEnd(caller, 'bypass', end);
+    if (this.#hasArrived && !this.#hasSolos) this.#end();
+  }
+
+  get #hasSolos(): boolean {
+    return this.#solos !== undefined && this.#solos.size > 0;
   }
 
   /** Those who wait, except the leader, may take what its load offers. Nobody does whom it let go. */
-  #offer(leader: Waiter, offered: unknown): void {
-    if (this.#onlyFor !== undefined) return;
-    this.#answeredEarly += this.#answers.giveEarly(offered, leader);
+  onOffer(load: Load, offered: unknown): void {
+    if (load !== this.#load || this.#onlyFor !== undefined) return;
+    this.#answeredEarly += this.#answers.giveEarly(offered, load.caller);
     this.#abortUnlessWaitedFor();
   }
 
@@ -389,27 +461,10 @@ export class Flight implements Candidate {
     this.#abortUnlessWaitedFor();
   }
 
-  #newLoad(
-    waiter: Waiter,
-    token: number | undefined,
-    isAlone: boolean,
-    on: { readonly onUnshareable: () => void; readonly onOffer: (offered: unknown) => void },
-  ): Load {
+  #newLoad(waiter: Waiter, fencingToken: number | undefined, isAlone: boolean): Load {
     this.#host.report.loadStarted();
-    return new Load({
-      key: waiter.key,
-      flightId: this.id,
-      fencingToken: token,
-      loader: waiter.loader,
-      loadTimeoutMs: waiter.options.loadTimeoutMs,
-      clock: this.#host.clock,
-      owner: this,
-      isAlone,
-      mayBePrivate: waiter.options.mayBePrivate,
-      ...on,
-      previous: this.#stored.previous,
-      isRefresh: waiter === this.#stored.refresher,
-    });
+    const isRefresh = waiter === this.#stored.refresher;
+    return new Load(this, waiter, { fencingToken, isAlone, isRefresh, previous: this.#stored.previous });
   }
 
   /** Gives up what this flight holds, or may hold, at the coordinator. */
@@ -425,11 +480,9 @@ export class Flight implements Candidate {
 
   // ---- The end of a wait, and of the flight -------------------------------------------------------------------------
 
-  #newWaiters(): Waiters {
-    return new Waiters(this.id, this.#host.clock, (waiter, outcome, waitedMs) => {
-      this.#host.report.left(this.id, outcome, waitedMs, waiter.callers);
-      if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
-    });
+  onLeft(waiter: Waiter, outcome: CallOutcome, waitedMs: number): void {
+    this.#host.report.left(this.id, outcome, waitedMs, waiter.callers);
+    if (outcome === 'timeout' || outcome === 'aborted') this.#onGaveUp(waiter);
   }
 
   #onGaveUp(waiter: Waiter): void {
@@ -447,8 +500,9 @@ export class Flight implements Candidate {
       this.#election.leave();
       return;
     }
-    if (this.#lease === undefined || this.#onlyFor !== undefined) this.#abortLoad();
-    else void this.#lease.renew(); // Others may wait on other replicas: the reply tells.
+    const lease = this.#load?.running === true ? this.#turn?.lease : undefined;
+    if (lease === undefined || this.#onlyFor !== undefined) this.#abortLoad();
+    else void lease.renew(); // Others may wait on other replicas: the reply tells.
   }
 
   /** The lease is lost, or held; then the reply tells whether anybody on any replica still waits. */
@@ -477,8 +531,6 @@ export class Flight implements Candidate {
 function soloTurn(source: Turn['source']): Turn {
   return { source, lease: undefined, attempt: 1 };
 }
-
-function noop(): void {}
 
 /** What tags the end of a load carries. A function of the caller that cannot say so fails the load. */
 function labelled(leader: Waiter, end: LoadEnd): { readonly end: LoadEnd; readonly tags: readonly string[] } {

@@ -102,7 +102,7 @@ export const MUTATIONS = [
         file: 'flight/flight.ts',
         find: 'this.#election?.receive(message);',
         replace:
-          "if (this.isLoading && this.#lease === undefined && message.kind === 'settled') void this.#take(new Outcomes(this.#host.link, this.#host.report, this.id).decode(message.outcome), message.fencingToken, this.#election); else this.#election?.receive(message);",
+          "if (this.isLoading && this.#turn?.lease === undefined && message.kind === 'settled') void this.#take(new Outcomes(this.#host.link, this.#host.report, this.id).decode(message.outcome), message.fencingToken, this.#election); else this.#election?.receive(message);",
       },
     ],
   },

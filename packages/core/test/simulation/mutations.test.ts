@@ -5,8 +5,8 @@ import { expect, it } from 'vitest';
 
 const simulate = fileURLToPath(new URL('simulate.mjs', import.meta.url));
 
-it('notices each fix of the protocol that is taken out, within 1,000 seeds', async () => {
-  const { stdout } = await promisify(execFile)(process.execPath, [simulate, '--mutations', '--seeds', '1000']).catch((error: unknown) => {
+it('notices each fix of the protocol that is taken out, within 2,000 seeds', async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, [simulate, '--mutations', '--seeds', '2000']).catch((error: unknown) => {
     throw new Error(
       `npm run simulate -- --mutations:\n${error instanceof Error ? `${String(Reflect.get(error, 'stdout'))}${error.message}` : String(error)}`,
     );

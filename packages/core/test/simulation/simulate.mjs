@@ -10,7 +10,7 @@ const USAGE = `npm run simulate -- [options]
   --seeds N     run seeds 1 to N (2,000)
   --from N      start at another seed
   --seed S      replay one seed and print its whole trace
-  --mutations   take out one fix of the protocol at a time and look for a seed that notices, among --seeds N (1,000)
+  --mutations   take out one fix of the protocol at a time and look for a seed that notices, among --seeds N (2,000)
   --only NAME   with --mutations: those whose name contains NAME
   --patch FILE  change the core first, by the 'patches' of this module, as mutations.mjs writes them: to try a fix
 `;
@@ -27,7 +27,7 @@ async function main() {
   const { values } = parseArgs({ options: { ...options, mutations: { type: 'boolean' }, help: { type: 'boolean' } } });
   if (values.help) return print(USAGE);
   const patches = values.patch === undefined ? [] : (await import(pathToFileURL(resolve(values.patch)).href)).patches;
-  if (values.mutations) return runMutations(wholeNumber('seeds', values.seeds ?? '1000'), values.only ?? '', patches);
+  if (values.mutations) return runMutations(wholeNumber('seeds', values.seeds ?? '2000'), values.only ?? '', patches);
   const { simulate } = await import(buildVariant('main', patches));
   if (values.seed !== undefined) return replay(simulate, wholeNumber('seed', values.seed));
   return runSeeds(simulate, wholeNumber('from', values.from ?? '1'), wholeNumber('seeds', values.seeds ?? '2000'));

@@ -10,7 +10,7 @@ import { createCollapser, type RunOptions } from '../../src/index.js';
  */
 const WAITER_BYTES_MAX = 16;
 const WAITER_OF_ITS_OWN_BYTES_MAX = 700;
-const FLIGHT_BYTES_MAX = 5_000;
+const FLIGHT_BYTES_MAX = 2_000;
 
 async function made(what: () => unknown): Promise<Record<string, number>> {
   const counts: Record<string, number> = { PROMISE: 0, Timeout: 0 };
@@ -62,7 +62,7 @@ describe('a call that joins a flight', () => {
 });
 
 describe('a call that nobody joins', () => {
-  it('makes nine promises with those of its loader and of who awaits it, and two timers: its patience and the limit of the load', async () => {
+  it('makes four promises with those of its loader and of who awaits it, and one timer for its patience and the limit of its load', async () => {
     const collapser = createCollapser();
     const load = async (): Promise<string> => 'seats';
     await collapser.run('warm-up', load);
@@ -70,8 +70,8 @@ describe('a call that nobody joins', () => {
       for (let n = 0; n < 100; n += 1) await collapser.run(`alone-${n}`, load);
     });
     expect({ promises: Math.floor((counts['PROMISE'] ?? 0) / 100), timers: (counts['Timeout'] ?? 0) / 100 }).toEqual({
-      promises: 9,
-      timers: 2,
+      promises: 4,
+      timers: 1,
     });
     await collapser.close();
   });
