@@ -94,6 +94,7 @@ export class History {
   readonly floors = new Map<string, Known[]>();
   readonly faults = new Map<string, number>();
   readonly lines: string[] = [];
+  readonly #activity = new Map<string, number>();
   readonly #hash = createHash('sha256');
   readonly #now: () => number;
   #seq = 0;
@@ -112,6 +113,16 @@ export class History {
 
   get hash(): string {
     return this.#hash.copy().digest('hex').slice(0, 16);
+  }
+
+  /** Something happens to the key. */
+  touch(key: string): void {
+    this.#activity.set(key, this.#now());
+  }
+
+  /** The last moment at which something happened to the key. */
+  lastActivity(key: string): number {
+    return this.#activity.get(key) ?? 0;
   }
 
   countFault(kind: string): void {

@@ -1,5 +1,6 @@
 import type { CoordinatorTimings } from '../../src/index.js';
 import type { Leg } from '../../src/testing/index.js';
+import { KEYS } from './keys.js';
 import { Random } from './random.js';
 import { pickScript, unconfirmed } from './scripts.js';
 
@@ -76,7 +77,6 @@ const FRESHNESS_MIXES: readonly [Mix, ...Mix[]] = [
   ['join', 'confirmed', 'strict', 'strict'],
 ];
 const LEG_FAULTS = ['lose', 'duplicate', 'delay'] as const;
-const KEYS = ['alpha', 'beta', 'gamma'] as const;
 const TIMINGS: readonly [CoordinatorTimings, ...CoordinatorTimings[]] = [
   { leaseMs: 3_000, recheckMs: 500, commandTimeoutMs: 250, retainMs: 10_000 },
   { leaseMs: 1_500, recheckMs: 250, commandTimeoutMs: 250, retainMs: 8_000 },

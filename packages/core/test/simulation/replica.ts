@@ -10,6 +10,7 @@ import {
 import type { MemoryCoordinator, OperationName } from '../../src/testing/index.js';
 import type { Claim, ClaimRequest, HolderRequest, Renewal, Settlement } from '../../src/index.js';
 import type { OperationRecord } from './history.js';
+import { NAMESPACE } from './keys.js';
 import type { Random } from './random.js';
 import type { Owner, Timeline } from './timeline.js';
 
@@ -49,7 +50,7 @@ export class SimulatedReplica implements Owner, Clock {
     this.slot = slot;
     this.coordinator = coordinator;
     const recorded: Coordinator = { connect: (replica) => this.#connect(coordinator, replica) };
-    this.collapser = createCollapser({ name: 'simulated', coordinator: recorded, clock: this, random: () => random.next() });
+    this.collapser = createCollapser({ name: NAMESPACE, coordinator: recorded, clock: this, random: () => random.next() });
   }
 
   get isUp(): boolean {

@@ -1,7 +1,7 @@
 import { createCollapser, type Collapser, type FlightResult, type RunOptions } from '../../src/index.js';
 import { ManualClock, memoryHub, type Leg, type MemoryCoordinator, type MemoryHub, type Network } from '../../src/testing/index.js';
 import { Random } from './random.js';
-import { silenceWarnings } from './simulation.js';
+import { silenceWarnings } from './silence-warnings.js';
 
 /** How one run of stored values went. */
 interface StoredReport {
