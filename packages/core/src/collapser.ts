@@ -13,7 +13,7 @@ import { Flight } from './flight/flight.js';
 import { Groups, mayShare, type GivenOptions } from './flight/groups.js';
 import type { FlightHost } from './flight-host.js';
 import { Floors } from './floors.js';
-import { canonicalKey, hashKey, keyBytes, type CanonicalKey, type Key, type KeyPart } from './key.js';
+import { canonicalKey, hashKey, isCanonical, keyBytes, type CanonicalKey, type Key, type KeyPart } from './key.js';
 import {
   callOptions,
   checkCollapserOptions,
@@ -218,7 +218,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
   }
 
   run<T>(key: Key, loader: Loader<T>, options?: RunOptions<T>): Promise<T> {
-    const open = typeof key === 'string' ? this.#boarding.openFlightOfText(key) : undefined;
+    const open = typeof key === 'string' && isCanonical(key) ? this.#boarding.openFlight(key) : undefined;
     return promised<T>(this.#joinGroup(open, loader, options) ?? this.#call(key, loader, options, false));
   }
 

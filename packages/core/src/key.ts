@@ -11,8 +11,14 @@ export type KeyPart = string | number | bigint | boolean | null;
  */
 export type Key = string | readonly KeyPart[] | { readonly [name: string]: KeyPart | readonly KeyPart[] };
 
-/** A key in the one form that equal keys share and different keys do not. */
+/**
+ * A key in the one form that equal keys share and different keys do not: a text as it is, everything else behind a mark. So
+ * the many calls with plain texts build none.
+ */
 export type CanonicalKey = string;
+
+/** Begins the canonical form of what is not a text, and of a text that begins with it. */
+const MARK = '\u0001';
 
 /** No key of a sane program is longer (64 Ki UTF-16 units of its canonical form): beyond it a call throws. */
 export const KEY_LENGTH_MAX = 65_536;
@@ -26,8 +32,8 @@ const PART_CONTRACT = 'a string, finite number, bigint, boolean or null';
  * @throws TypeError ERR_ONEFLIGHT_KEY for anything that is no key, names the place, never shows the content.
  */
 export function canonicalKey(key: Key): CanonicalKey {
-  const canonical = typeof key === 'string' ? `s${key}` : composite(key);
-  if (canonical.length === 1) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
+  const canonical = typeof key === 'string' ? text(key) : `${MARK}${composite(key)}`;
+  if (canonical === '' || (canonical.length === 2 && typeof key !== 'string')) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
   if (canonical.length > KEY_LENGTH_MAX) {
     throw misuse(
       'ERR_ONEFLIGHT_KEY',
@@ -38,9 +44,9 @@ export function canonicalKey(key: Key): CanonicalKey {
   return canonical;
 }
 
-/** The text that a canonical key was made of; undefined for a composite one. */
-export function textOf(canonical: CanonicalKey): string | undefined {
-  return canonical.startsWith('s') ? canonical.slice(1) : undefined;
+/** Whether a text is its own canonical form. */
+export function isCanonical(key: string): boolean {
+  return !key.startsWith(MARK);
 }
 
 /**
@@ -53,7 +59,11 @@ export function hashKey(namespace: string, canonical: CanonicalKey): KeyHash {
 
 /** The size of a canonical key in bytes, as `keyBytesMax` counts it. */
 export function keyBytes(canonical: CanonicalKey): number {
-  return Buffer.byteLength(canonical) - 1;
+  return Buffer.byteLength(canonical) - (isCanonical(canonical) ? 0 : 2);
+}
+
+function text(key: string): CanonicalKey {
+  return isCanonical(key) ? key : `${MARK}s${key}`;
 }
 
 function composite(key: unknown): CanonicalKey {

@@ -1,5 +1,5 @@
 import type { KeyHash } from '../coordinator.js';
-import { textOf, type CanonicalKey } from '../key.js';
+import type { CanonicalKey } from '../key.js';
 import type { Flight } from './flight.js';
 
 /**
@@ -11,8 +11,6 @@ export class Boarding {
   readonly #open = new Map<CanonicalKey, Flight>();
   /** The same flights by the hash that messages name. */
   readonly #openByHash = new Map<KeyHash, Flight>();
-  /** The same flights by their keys that are plain text: who joins builds no text. */
-  readonly #openTexts = new Map<string, Flight>();
   /** The next flights: callers wait in them, and they have not asked for anything. */
   readonly #next = new Map<CanonicalKey, Flight>();
   /** The latest of them that took off, by key, until it is over. */
@@ -30,11 +28,6 @@ export class Boarding {
 
   openFlight(key: CanonicalKey): Flight | undefined {
     return this.#open.get(key);
-  }
-
-  /** The open flight of a key that is plain text. */
-  openFlightOfText(text: string): Flight | undefined {
-    return this.#openTexts.get(text);
   }
 
   openFlightOf(hash: KeyHash): Flight | undefined {
@@ -60,8 +53,6 @@ export class Boarding {
 
   open(flight: Flight): void {
     this.#open.set(flight.canonical, flight);
-    const text = textOf(flight.canonical);
-    if (text !== undefined) this.#openTexts.set(text, flight);
     if (flight.hash !== '') this.#openByHash.set(flight.hash, flight);
   }
 
@@ -73,7 +64,7 @@ export class Boarding {
 
   /** No call gets into the flight any more, and none has to wait for it. */
   leave(flight: Flight): void {
-    if (this.#open.get(flight.canonical) === flight) this.#close(flight.canonical);
+    if (this.#open.get(flight.canonical) === flight) this.#open.delete(flight.canonical);
     if (this.#openByHash.get(flight.hash) === flight) this.#openByHash.delete(flight.hash);
     if (this.#next.get(flight.canonical) === flight) this.#next.delete(flight.canonical);
     if (this.#departed.get(flight.canonical) === flight) this.#departed.delete(flight.canonical);
@@ -85,7 +76,6 @@ export class Boarding {
     const keys = [...this.#open.keys()];
     this.#open.clear();
     this.#openByHash.clear();
-    this.#openTexts.clear();
     for (const key of keys) this.departSoon(key);
   }
 
@@ -104,12 +94,6 @@ export class Boarding {
    */
   departSoon(key: CanonicalKey): void {
     if (this.#next.has(key)) queueMicrotask(() => this.#depart(key));
-  }
-
-  #close(key: CanonicalKey): void {
-    this.#open.delete(key);
-    const text = textOf(key);
-    if (text !== undefined) this.#openTexts.delete(text);
   }
 
   #depart(key: CanonicalKey): void {

@@ -265,7 +265,7 @@ export class Flight implements Candidate, Awaited, LoadOwner {
 
   /** Without a coordinator: what is stored in this process answers, or this flight loads. */
   #electHere(): Turn | undefined {
-    return this.#stored.answerHere(this.canonical) ? this.#leaveAnswered() : soloTurn('leader');
+    return this.#stored.answerHere(this.canonical) ? this.#leaveAnswered() : HERE;
   }
 
   #degrade(error: CoordinatorError): Turn {
@@ -527,6 +527,8 @@ export class Flight implements Candidate, Awaited, LoadOwner {
     this.#host.ended(this);
   }
 }
+
+const HERE = Object.freeze(soloTurn('leader'));
 
 function soloTurn(source: Turn['source']): Turn {
   return { source, lease: undefined, attempt: 1 };

@@ -33,6 +33,9 @@ describe('a key', () => {
       '[1]',
       'a[1]',
       's1',
+      '\u0001s1',
+      '\u0001a[1]',
+      '\u0001\u0001s1',
       'o["a",1]',
       '\ud800',
       '\ud801',
@@ -100,7 +103,7 @@ describe('a key', () => {
     ['a hole', [, 'a'], 'expected key[0] to be a string, finite number, bigint, boolean or null, got undefined'],
     [
       'one that is far too long',
-      'x'.repeat(KEY_LENGTH_MAX),
+      'x'.repeat(KEY_LENGTH_MAX + 1),
       `expected a key of at most ${KEY_LENGTH_MAX} characters; hash large content into the key, got ${KEY_LENGTH_MAX + 1} characters`,
     ],
   ];
