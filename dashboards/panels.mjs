@@ -182,6 +182,12 @@ export const rows = [
         [target(sum('operation', rate('coordinator_unacknowledged_total')), '{{operation}}')],
       ),
       panel(
+        'Invalidations owed',
+        'Keys and tags whose invalidation could not be sent. They are sent when the coordinator is back; until then other replicas may answer from before the change.',
+        'short',
+        [target(sum('namespace', gauge('invalidations_owed')), '{{namespace}}')],
+      ),
+      panel(
         'Refused messages',
         'Messages and stored results that were not used, by reason. bad_signature and key_mismatch may mean that somebody forges them.',
         'ops',

@@ -325,6 +325,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
       loading,
       waiters,
       watchers: this.#watchers.size,
+      owed: this.#invalidations?.owed ?? 0,
       degraded: this.report.isDegraded,
       ...(this.link?.copies !== undefined && { copies: this.link.copies() }),
       totals: this.report.totals(),
@@ -540,12 +541,14 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
         this.report.hearing(true);
         for (const flight of this.#flights.values()) flight.recheckSoon(RECHECK_SPREAD_MS);
         this.#watchers.missed();
+        this.#invalidations?.paySoon();
         return;
       case 'rejected':
         this.report.rejected(message.reason);
         return;
       case 'circuit':
         this.report.circuit(message.state);
+        if (message.state === 'closed') this.#invalidations?.paySoon();
         return;
     }
   }
@@ -587,6 +590,7 @@ class ProcessCollapser implements Collapser, FlightHost, InvalidationsHost {
       for (const flight of this.#flights.values()) flight.shut(error);
       await idle;
     }
+    this.#invalidations?.close();
     while (this.#operations.size > 0) await Promise.all(this.#operations);
     await this.link?.close();
   }

@@ -12,6 +12,8 @@ export interface CollapserStats {
   readonly waiters: number;
   /** Iterations of `watch` under way. */
   readonly watchers: number;
+  /** Keys and tags whose invalidation the coordinator has not acknowledged: it is sent again once it is back. */
+  readonly owed: number;
   /** Whether the coordinator was out of reach when a flight last needed it. */
   readonly degraded: boolean;
   /** Copies of stored values in this process. Absent where the coordinator holds none. */

@@ -26,6 +26,7 @@ export function stateGauges(make: Maker, states: () => ReadonlyMap<Collapser, Co
   counted('inflight_executions', 'Runs of the loader in this process at the moment.', ({ loading }) => loading);
   counted('waiters', 'Callers of this process that wait at the moment.', ({ waiters }) => waiters);
   counted('watchers', 'Iterations of watch in this process at the moment.', ({ watchers }) => watchers);
+  counted('invalidations_owed', 'Keys and tags whose invalidation the coordinator has not acknowledged yet.', ({ owed }) => owed);
   make.gauge(
     'coordinator_degraded',
     '1 while the coordinator is out of reach and this process loads without it.',

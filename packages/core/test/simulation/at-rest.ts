@@ -17,6 +17,14 @@ export function checkLeftovers({ checks }: Run, idle: readonly SimulatedReplica[
   }
 }
 
+/** All is healed, so every invalidation was sent, be it that nobody asks for its key any more (I9). */
+export function checkDebts({ checks }: Run, live: readonly SimulatedReplica[]): void {
+  for (const { name, state, collapser } of live) {
+    const { owed } = collapser.stats();
+    if (state === 'running' && owed > 0) checks.fail('I9 debts', `${name} still owes ${owed} invalidations`);
+  }
+}
+
 /** Each call ended up in exactly one total, and in the one that its caller saw. */
 export function checkTotals({ checks, history }: Run, replica: SimulatedReplica): void {
   const { totals } = replica.collapser.stats();

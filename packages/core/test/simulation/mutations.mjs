@@ -241,6 +241,10 @@ export const MUTATIONS = [
     ],
   },
   {
+    name: 'an invalidation that failed is sent again only when its key is asked for here',
+    patches: [{ file: 'repayment.ts', find: 'if (this.#isClosed) return;\n    this.#timer', replace: 'return;\n    this.#timer' }],
+  },
+  {
     name: 'an invalidation by tag that failed is forgotten',
     isOfStored: true,
     patches: [

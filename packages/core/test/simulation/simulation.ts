@@ -1,5 +1,5 @@
 import { memoryHub, type Leg, type MemoryHub } from '../../src/testing/index.js';
-import { checkClosed, checkEnd, checkExpired, checkLeftovers, checkTotals } from './at-rest.js';
+import { checkClosed, checkDebts, checkEnd, checkExpired, checkLeftovers, checkTotals } from './at-rest.js';
 import { Callers } from './callers.js';
 import { Checks, type Violation } from './checks.js';
 import { Faults } from './faults.js';
@@ -96,7 +96,11 @@ class Simulation implements NetworkHost, Run {
     for (const action of this.plan.actions) this.timeline.schedule(action.at, undefined, () => this.#act(action));
     await this.#runUntil(() => this.now() >= this.plan.untilMs, this.plan.untilMs);
     this.#faults.healAll();
-    await this.#runUntil(() => this.#isQuiet(), this.now() + PATIENCE_MS);
+    await this.#runUntil(
+      () => this.#isQuiet() && this.#live().every(({ collapser }) => collapser.stats().owed === 0),
+      this.now() + PATIENCE_MS,
+    );
+    checkDebts(this, this.#live());
     for (const call of this.history.pending) {
       if (this.replica(call.replica)?.state !== 'gone') this.checks.fail('I2 deadlines', `call ${call.id} never ended`);
     }

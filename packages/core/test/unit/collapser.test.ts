@@ -326,7 +326,7 @@ describe('after any flight', () => {
     await clock.advance(10);
     await all;
     const { totals, ...now } = collapser.stats();
-    expect(now).toEqual({ flights: 0, joinable: 0, loading: 0, waiters: 0, watchers: 0, degraded: false });
+    expect(now).toEqual({ flights: 0, joinable: 0, loading: 0, waiters: 0, watchers: 0, owed: 0, degraded: false });
     expect(totals.leader + totals.errors + totals.timeouts).toBe(5);
     expect(clock.pending).toBe(0);
     expect(getEventListeners(controller.signal, 'abort')).toHaveLength(0);
