@@ -57,6 +57,8 @@ interface CallRecord {
   readonly startedSeq: number;
   readonly startedAt: number;
   readonly options: Lifetimes;
+  /** Absent while it waits. */
+  endedSeq?: number;
 }
 
 interface InvalidationRecord {
@@ -254,7 +256,7 @@ class StoredRun implements Network {
   // ---- What must hold -----------------------------------------------------------------------------------------------
 
   #answered(call: CallRecord, { value, source, ageMs }: FlightResult<Loaded>): void {
-    this.#note(`${call.replica}: call ${call.id} gets load ${value.load}, ${source}, ${ageMs} ms old`);
+    call.endedSeq = this.#note(`${call.replica}: call ${call.id} gets load ${value.load}, ${source}, ${ageMs} ms old`);
     this.#seen.add(source);
     const load = this.#loads[value.load];
     if (load === undefined || load.key !== call.key) return this.#fail('own key', `call ${call.id} got load ${value.load}`);
@@ -266,17 +268,29 @@ class StoredRun implements Network {
 
   #failed(call: CallRecord, error: unknown): void {
     const message = error instanceof Error ? error.message : String(error);
-    this.#note(`${call.replica}: call ${call.id} fails: ${message}`);
+    call.endedSeq = this.#note(`${call.replica}: call ${call.id} fails: ${message}`);
     const failed = /^load (\d+) failed$/.exec(message)?.[1];
     const load = failed === undefined ? undefined : this.#loads[Number(failed)];
     if (load === undefined) return;
-    const wasThere = load.ended !== undefined && load.ended.at + this.#newsMs < call.startedAt;
+    const wasThere = load.ended !== undefined && load.ended.at + this.#newsMs < call.startedAt && !this.#joinedLate(call, load);
     if (wasThere) this.#seen.add('stored error');
     this.#checkFenced(call, load, wasThere);
     const acceptsMs = Math.max(call.options.negativeTtlMs, call.options.lingerMs);
     const oldMs = call.startedAt - (load.ended?.at ?? call.startedAt);
     if (!this.#isFaulty && oldMs > acceptsMs + this.#newsMs)
       this.#fail('age', `call ${call.id} got an error that is ${oldMs} ms old and accepts ${acceptsMs}`);
+  }
+
+  /** Whether an earlier call there had waited since before the load ended, and still did, as the news of its end was lost: it was joined. */
+  #joinedLate(call: CallRecord, { ended }: LoadRecord): boolean {
+    return this.#calls.some(
+      (other) =>
+        other.replica === call.replica &&
+        other.key === call.key &&
+        other.startedSeq < call.startedSeq &&
+        other.startedAt <= (ended?.at ?? 0) &&
+        (other.endedSeq ?? Number.POSITIVE_INFINITY) > call.startedSeq,
+    );
   }
 
   /** After an invalidation, on the replica that made it, nothing that began before answers a call; from the store, nowhere. */
