@@ -14,11 +14,12 @@ export interface Connection {
  *
  * @throws Error with what to do, without the URL's password
  */
-export async function connect(url: string): Promise<Connection> {
+export async function connect(url: string, signal: AbortSignal): Promise<Connection> {
   const { Cluster, Redis } = await loadClient();
   const single = new Redis(url, SETTINGS);
   let reason: Error | undefined;
   single.on('error', (error: Error) => (reason = error)); // the commands say only that the connection is closed
+  signal.addEventListener('abort', () => single.disconnect(), { once: true });
   try {
     await single.connect();
     const info = await single.info('cluster');

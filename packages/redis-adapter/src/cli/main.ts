@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { HELP, parseArguments, withoutPassword } from './arguments.js';
+import { isScreen, Terminal } from './terminal.js';
 import { reasonOf, top } from './top.js';
 
 const parsed = parseArguments(process.argv.slice(2), process.env);
@@ -14,10 +15,13 @@ switch (parsed.kind) {
     break;
   case 'top': {
     const ended = new AbortController();
-    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => ended.abort());
+    const { json, once } = parsed.options;
+    const terminal = !json && !once && isScreen(process.stdout, process.env) ? new Terminal(process.stdout) : undefined;
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => ended.abort());
+    if (terminal !== undefined) stopInOrder(terminal);
     process.stdout.on('error', () => ended.abort()); // whoever read it has gone, as `| head` does
     try {
-      await top(parsed.options, process.stdout, ended.signal);
+      await top(parsed.options, process.stdout, ended.signal, terminal);
     } catch (error) {
       process.stderr.write(
         `cannot look at ${withoutPassword(parsed.options.url)}: ${reasonOf(error)}\nName another server by --url or REDIS_URL.\n`,
@@ -26,4 +30,14 @@ switch (parsed.kind) {
     }
     break;
   }
+}
+
+/** Ctrl-Z gives the terminal back to the shell, and `fg` takes it again. Windows has neither. */
+function stopInOrder(terminal: Terminal): void {
+  if (process.platform === 'win32') return;
+  process.on('SIGTSTP', () => {
+    terminal.leave();
+    process.kill(process.pid, 'SIGSTOP');
+  });
+  process.on('SIGCONT', () => terminal.open());
 }

@@ -1,12 +1,35 @@
 import type { Report, ReportedFlight } from './report.js';
 
-/** One look in words. `rows` limits the flights that are listed. */
-export function screenOf(report: Report, address: string, rows: number): string {
-  const { flights, replicas, servers, perSecond, keys, isComplete } = report;
-  const rates = perSecond === null ? '' : `   at least ${perSecond.started} started and ${perSecond.settled} settled per second`;
-  const hidden = flights.length - rows;
+/** One look in words, in so many lines at most: what does not fit is counted. Without a limit 50 flights and replicas are listed. */
+export function screenOf(report: Report, address: string, rows: number): readonly string[] {
+  const { flights, replicas } = report;
+  const head = headOf(report, address);
+  const left = Math.max(0, rows - head.length);
+  // A table takes an empty line, its headings, and one line for what is left out.
+  const replicasMax = rows === Number.POSITIVE_INFINITY ? LISTED_MAX : Math.max(1, Math.floor(left / 3) - 3);
+  const replicaRows = Math.min(replicas.length, replicasMax);
+  const replicaLines = replicas.length === 0 ? 0 : 2 + replicaRows + (replicaRows < replicas.length ? 1 : 0);
+  const flightsMax = rows === Number.POSITIVE_INFINITY ? LISTED_MAX : Math.max(1, left - replicaLines - 2);
+  const flightRows = flights.length <= flightsMax ? flights.length : Math.max(1, flightsMax - 1);
+  const [hiddenFlights, hiddenReplicas] = [flights.length - flightRows, replicas.length - replicaRows];
   return [
-    `oneflight top   ${address}   prefix ${report.prefix}   ${report.at}`,
+    ...head,
+    ...table(HEADINGS, flights.slice(0, flightRows).map(cellsOf)),
+    ...(hiddenFlights > 0 ? [`… and ${hiddenFlights} more, younger ones`] : []),
+    ...table(
+      ['REPLICA', 'LEADS', 'FOLLOWS'],
+      replicas.slice(0, replicaRows).map(({ replica, leads, follows }) => [short(replica), `${leads}`, `${follows}`]),
+    ),
+    ...(hiddenReplicas > 0 ? [`… and ${hiddenReplicas} more`] : []),
+  ].slice(0, rows);
+}
+
+const LISTED_MAX = 50;
+
+function headOf({ prefix, at, flights, replicas, servers, perSecond, keys, isComplete }: Report, address: string): string[] {
+  const rates = perSecond === null ? '' : `   at least ${perSecond.started} started and ${perSecond.settled} settled per second`;
+  return [
+    `oneflight top   ${address}   prefix ${prefix}   ${at}`,
     ...servers.map(
       (server) =>
         `Redis ${server.version} at ${server.address}   ${count(server.clients, 'client', 'clients')}   ${server.usedMemory}   ${server.commandsPerSecond} commands/s   ${server.evictedKeys} evicted (${server.maxmemoryPolicy})`,
@@ -17,13 +40,7 @@ export function screenOf(report: Report, address: string, rows: number): string 
       .map(([kind, number]) => `${number} ${kind}`)
       .join(', ')}`,
     ...(isComplete ? [] : ['There are more keys on this server than one look goes through: flights may be missing here.']),
-    ...table(HEADINGS, flights.slice(0, rows).map(cellsOf)),
-    ...(hidden > 0 ? [`… and ${hidden} more, younger ones`] : []),
-    ...table(
-      ['REPLICA', 'LEADS', 'FOLLOWS'],
-      replicas.slice(0, rows).map(({ replica, leads, follows }) => [short(replica), `${leads}`, `${follows}`]),
-    ),
-  ].join('\n');
+  ];
 }
 
 const HEADINGS = ['KEY', 'LEADER', 'FOLLOWERS', 'AGE', 'LEASE LEFT', 'NOTE'];

@@ -4,40 +4,45 @@ import { connect, type Connection } from './connect.js';
 import { listeners, lookAt } from './look.js';
 import { type Looks, type Report, reportOf } from './report.js';
 import { screenOf } from './screen.js';
-
-/** Where the output goes; a terminal is redrawn, anything else gets one look after the other. */
-export interface Output {
-  write(text: string): unknown;
-  readonly isTTY?: boolean;
-  readonly rows?: number;
-}
+import type { Draw, Output, Terminal } from './terminal.js';
 
 /**
- * Looks again and again until the signal, or once.
+ * Looks again and again until the signal, or once. On a terminal one look is drawn over the other.
  *
  * @throws Error when Redis cannot be reached at the start, or with `once` at all
  */
-export async function top(options: TopOptions, output: Output, signal: AbortSignal): Promise<void> {
-  const connection = await connect(options.url);
+export async function top(options: TopOptions, output: Output, signal: AbortSignal, terminal?: Terminal): Promise<void> {
+  let connection: Connection | undefined;
   try {
-    await lookOn(connection, options, output, signal);
+    connection = await connect(options.url, signal);
+    signal.addEventListener('abort', () => connection?.disconnect(), { once: true }); // a server that is silent holds nobody up
+    await lookOn(connection, options, output, signal, terminal);
+  } catch (error) {
+    if (!signal.aborted) throw error;
   } finally {
-    connection.disconnect();
+    connection?.disconnect();
+    terminal?.close();
   }
 }
 
-async function lookOn(connection: Connection, options: TopOptions, output: Output, signal: AbortSignal): Promise<void> {
+async function lookOn(
+  connection: Connection,
+  options: TopOptions,
+  output: Output,
+  signal: AbortSignal,
+  terminal: Terminal | undefined,
+): Promise<void> {
   let before: Looks | undefined;
   while (!signal.aborted) {
     try {
       const looks = await look(connection, options.prefix);
       const isLast = options.once && before !== undefined;
-      if (!options.once || isLast) show(reportOf(options.prefix, looks, before), options, output);
+      if (!options.once || isLast) show(reportOf(options.prefix, looks, before), options, output, terminal);
       if (isLast) return;
       before = looks;
     } catch (error) {
-      if (options.once) throw error;
-      output.write(`${clear(output)}no answer from ${withoutPassword(options.url)}: ${reasonOf(error)}; trying again\n`);
+      if (options.once || signal.aborted) throw error;
+      say(`no answer from ${withoutPassword(options.url)}: ${reasonOf(error)}; trying again`, output, terminal);
     }
     await sleep(options.intervalMs, undefined, { signal }).catch(() => {});
   }
@@ -53,19 +58,19 @@ async function look({ masters, nodes }: Connection, prefix: string): Promise<Loo
   return { looks, present };
 }
 
-function show(report: Report, { json, url }: TopOptions, output: Output): void {
+function show(report: Report, { json, once, url }: TopOptions, output: Output, terminal: Terminal | undefined): void {
+  const draw: Draw = ({ rows }) => screenOf(report, withoutPassword(url), rows);
   if (json) output.write(`${JSON.stringify(report)}\n`);
-  else output.write(`${clear(output)}${screenOf(report, withoutPassword(url), rowsOf(output))}\n${output.isTTY ? '' : '\n'}`);
+  else if (terminal !== undefined) terminal.draw(draw);
+  else output.write(`${draw(UNLIMITED).join('\n')}\n${once ? '' : '\n'}`);
 }
 
-/** Half of the screen for flights, the rest for what stands around them. */
-function rowsOf({ isTTY, rows }: Output): number {
-  return isTTY && rows !== undefined ? Math.max(3, Math.floor(rows / 2) - 5) : 50;
+function say(text: string, output: Output, terminal: Terminal | undefined): void {
+  if (terminal === undefined) output.write(`${text}\n`);
+  else terminal.draw(() => [text]);
 }
 
-function clear({ isTTY }: Output): string {
-  return isTTY ? '\u001B[H\u001B[2J' : '';
-}
+const UNLIMITED = { rows: Number.POSITIVE_INFINITY, columns: Number.POSITIVE_INFINITY };
 
 /** What the server or the system said. ioredis' messages name addresses, never credentials. */
 export function reasonOf(error: unknown): string {

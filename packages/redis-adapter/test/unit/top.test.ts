@@ -88,17 +88,28 @@ test('rates count each flight that began since the look before, and each that en
 
 test('the oldest flights come first, and those that do not fit are counted', () => {
   const running = Object.fromEntries(Array.from({ length: 5 }, (_, index) => [`key${index}`, 1_000_000 * (index + 1)]));
-  const screen = screenOf(reportOf('shop', { looks: [lookOf(9_000_000, running)], present: new Set(['i:a']) }, undefined), 'redis://a', 3);
-  expect(screen.match(/^key\d/gm)).toEqual(['key0', 'key1', 'key2']);
-  expect(screen).toContain('… and 2 more');
-  expect(screen).not.toContain('gone');
+  const screen = screenOf(reportOf('shop', { looks: [lookOf(9_000_000, running)], present: new Set(['i:a']) }, undefined), 'redis://a', 13);
+  expect(screen).toHaveLength(13);
+  expect(screen.filter((line) => line.startsWith('key')).map((line) => line.slice(0, 4))).toEqual(['keys', 'key0', 'key1']);
+  expect(screen).toContain('… and 3 more, younger ones');
+  expect(screen.join()).not.toContain('gone');
+});
+
+test.each([3, 8, 12, 13, 20, 24, 60, 200])('on %i rows one look takes no more than these, and all of them where there is enough', (rows) => {
+  const running = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`key${index}`, 1_000_000 * (index + 1)]));
+  const look = lookOf(900_000_000, running);
+  const flights = look.flights.map((flight, index) => ({ ...flight, leader: `i:leader${index % 40}` }));
+  const report = reportOf('shop', { looks: [{ ...look, flights }], present: new Set() }, undefined);
+  const screen = screenOf(report, 'redis://a', rows);
+  expect(screen.length).toBeLessThanOrEqual(rows);
+  if (rows > 12) expect(screen.length).toBe(Math.min(rows, 5 + 102 + 42));
 });
 
 test('a leader whose process is gone is named as such, and a key that nobody leads', () => {
   const orphan = { ...flightOf('orphan', 1, 1), leader: null, token: null, ageMs: null, leaseLeftMs: null, followers: ['i:b'] };
   const look = { ...lookOf(2_000_000, { led: 1_000_000 }) };
   const report = reportOf('shop', { looks: [{ ...look, flights: [...look.flights, orphan] }], present: new Set() }, undefined);
-  const screen = screenOf(report, 'redis://a', 10);
+  const screen = screenOf(report, 'redis://a', Number.POSITIVE_INFINITY).join('\n');
   expect(screen).toMatch(/^led .* its process is gone$/m);
   expect(screen).toMatch(/^orphan .* nobody leads: a follower takes over$/m);
 });
