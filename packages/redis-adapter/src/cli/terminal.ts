@@ -68,8 +68,8 @@ export class Terminal {
     const size = sizeOf(this.#output);
     const lines = draw(size).slice(0, size.rows);
     // A line feed in the last row would scroll the first one away.
-    const below = lines.length < size.rows ? `\r\n${ERASE_BELOW}` : '';
-    this.#output.write(`${HOME}${lines.map((line) => fitted(line, size.columns)).join('\r\n')}${below}`);
+    const below = lines.length < size.rows ? `\n${ERASE_BELOW}` : '';
+    this.#output.write(`${HOME}${lines.map((line) => fitted(line, size.columns)).join('\n')}${below}`);
   }
 }
 

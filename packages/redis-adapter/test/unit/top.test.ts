@@ -95,15 +95,18 @@ test('the oldest flights come first, and those that do not fit are counted', () 
   expect(screen.join()).not.toContain('gone');
 });
 
-test.each([3, 8, 12, 13, 20, 24, 60, 200])('on %i rows one look takes no more than these, and all of them where there is enough', (rows) => {
-  const running = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`key${index}`, 1_000_000 * (index + 1)]));
-  const look = lookOf(900_000_000, running);
-  const flights = look.flights.map((flight, index) => ({ ...flight, leader: `i:leader${index % 40}` }));
-  const report = reportOf('shop', { looks: [{ ...look, flights }], present: new Set() }, undefined);
-  const screen = screenOf(report, 'redis://a', rows);
-  expect(screen.length).toBeLessThanOrEqual(rows);
-  if (rows > 12) expect(screen.length).toBe(Math.min(rows, 5 + 102 + 42));
-});
+test.each([3, 8, 12, 13, 20, 24, 60, 200])(
+  'on %i rows one look takes no more than these, and all of them where there is enough',
+  (rows) => {
+    const running = Object.fromEntries(Array.from({ length: 100 }, (_, index) => [`key${index}`, 1_000_000 * (index + 1)]));
+    const look = lookOf(900_000_000, running);
+    const flights = look.flights.map((flight, index) => ({ ...flight, leader: `i:leader${index % 40}` }));
+    const report = reportOf('shop', { looks: [{ ...look, flights }], present: new Set() }, undefined);
+    const screen = screenOf(report, 'redis://a', rows);
+    expect(screen.length).toBeLessThanOrEqual(rows);
+    if (rows > 12) expect(screen.length).toBe(Math.min(rows, 5 + 102 + 42));
+  },
+);
 
 test('a leader whose process is gone is named as such, and a key that nobody leads', () => {
   const orphan = { ...flightOf('orphan', 1, 1), leader: null, token: null, ageMs: null, leaseLeftMs: null, followers: ['i:b'] };
