@@ -55,6 +55,7 @@ const SETTINGS = {
   lazyConnect: true,
   connectTimeout: 5_000,
   commandTimeout: 5_000,
+  disconnectTimeout: 100, // else Ctrl-C would wait for a server that is silent
   maxRetriesPerRequest: 0,
   retryStrategy: (attempt: number) => Math.min(2_000, 100 * attempt),
   connectionName: 'oneflight-top',
