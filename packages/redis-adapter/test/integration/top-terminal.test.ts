@@ -1,6 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { startRedis, type TestServer, waitFor } from '@oneflight/testkit';
 import { Redis } from 'ioredis';
@@ -119,10 +119,12 @@ describe.skipIf(missing !== undefined)(`oneflight top on a terminal${missing ===
   it('lends the terminal to the shell on Ctrl-Z, and takes it again afterwards', async () => {
     const top = start({ rows: 24, columns: 80 });
     await top.frames(2);
-    top.signal('SIGTSTP');
-    await waitFor(() => top.screen.isCursorShown && !top.screen.isOwn, { what: 'the terminal to be given back' });
-    top.signal('SIGCONT');
-    await waitFor(() => !top.screen.isCursorShown && top.screen.isOwn, { what: 'the terminal to be taken again' });
+    const from = top.written.length;
+    await top.stopAndGoOn();
+    await waitFor(() => top.written.slice(from).includes('?1049h'), { what: 'the terminal to be taken again' });
+    const since = top.written.slice(from);
+    expect(since.indexOf('?1049l')).toBeGreaterThan(-1);
+    expect(since.slice(since.indexOf('?1049l'), since.indexOf('?1049h'))).not.toContain('oneflight top');
     await top.shows(/^REPLICA/);
   });
 
@@ -167,7 +169,7 @@ interface Session {
   shows(line: RegExp): Promise<void>;
   resize(size: Size): void;
   type(keys: string): Promise<number | null>;
-  signal(name: NodeJS.Signals): void;
+  stopAndGoOn(): Promise<void>;
   end(): Promise<void>;
 }
 
@@ -220,10 +222,13 @@ function start({ rows, columns }: Size, args: readonly string[] = ['--interval',
       child.stdin?.write(keys);
       return exited;
     },
-    signal(name) {
-      process.kill(place?.pid ?? Number.NaN, name);
-      // script stops with what it runs.
-      if (name === 'SIGCONT') child.kill('SIGCONT');
+    async stopAndGoOn() {
+      const pid = place?.pid ?? Number.NaN;
+      process.kill(pid, 'SIGTSTP');
+      await waitFor(() => readFileSync(`/proc/${pid}/stat`, 'utf8').includes(') T '), { what: 'the command to be stopped' });
+      // script stops with what it runs, perhaps before it has passed on all that was written.
+      child.kill('SIGCONT');
+      process.kill(pid, 'SIGCONT');
     },
     async end() {
       if (child.exitCode !== null || child.signalCode !== null) return;
