@@ -2,7 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { createCollapser, type Collapser, type RunOptions } from '../../src/index.js';
 import { ManualClock } from '../../src/testing/index.js';
 import { cluster, legs, type Cluster } from '../support/cluster.js';
-import { fates, manualLoader } from '../support/loads.js';
+import { fates, manualLoader, type Run } from '../support/loads.js';
 
 const STRICT: RunOptions<string> = { freshness: 'strict' };
 const CONFIRMED: RunOptions<string> = { freshness: 'confirmed' };
@@ -27,6 +27,12 @@ function codeOf(call: Promise<unknown>): Promise<unknown> {
   );
 }
 
+/** A load ends, and all that follows from it happens; no time passes. */
+async function end(run: Run<string> | undefined, value: string): Promise<void> {
+  run?.end(value);
+  await current?.settleDown();
+}
+
 function operations(): string[] {
   return current?.hub.operations.splice(0).map(({ op }) => op) ?? [];
 }
@@ -44,12 +50,10 @@ describe('strict calls', () => {
     const calls = [0, 0, 0, 1].map((at) => replica(at).run('k', load, STRICT));
     await settleDown();
     expect(load.runs).toHaveLength(1);
-    load.runs[0]?.end('first');
-    await settleDown();
+    await end(load.runs[0], 'first');
     // The replica that came second found a flight that began before its call, as far as it could know.
     expect(load.runs).toHaveLength(2);
-    load.runs[1]?.end('second');
-    await settleDown();
+    await end(load.runs[1], 'second');
     expect(await fates(calls)).toEqual(['value first', 'value first', 'value first', 'value second']);
     expect(operations()).toEqual(['claim', 'claim', 'settle', 'claim', 'settle']);
   });
@@ -62,12 +66,10 @@ describe('strict calls', () => {
     const later = [0, 1, 2, 0, 1, 2].map((at) => replica(at).flight('k', load, STRICT));
     await settleDown();
     expect(load.runs).toHaveLength(1);
-    load.runs[0]?.end('before');
-    await settleDown();
+    await end(load.runs[0], 'before');
     expect(load.runs).toHaveLength(2);
     expect(await fates([first, ...later])).toEqual(['value before', ...Array.from({ length: 6 }, () => 'pending')]);
-    load.runs[1]?.end('after');
-    await settleDown();
+    await end(load.runs[1], 'after');
     const results = await Promise.all(later);
     expect(results.map(({ value }) => value)).toEqual(Array(6).fill('after'));
     expect(results.map(({ source }) => source).toSorted()).toEqual(['leader', 'local', 'local', 'local', 'remote', 'remote']);
@@ -84,11 +86,9 @@ describe('strict calls', () => {
       await settleDown();
     }
     expect(operations()).toEqual(['claim']);
-    load.runs[0]?.end('before');
-    await settleDown();
+    await end(load.runs[0], 'before');
     expect(operations()).toEqual(['settle', 'claim']);
-    load.runs[1]?.end('after');
-    await settleDown();
+    await end(load.runs[1], 'after');
     expect(await fates(waiting)).toEqual(Array(5).fill('value after'));
   });
 
@@ -103,11 +103,9 @@ describe('strict calls', () => {
     release();
     await settleDown();
     const late = replica(0).run('k', load, STRICT);
-    load.runs[0]?.end('first');
-    await settleDown();
+    await end(load.runs[0], 'first');
     expect(await fates([joined, strict, late])).toEqual(['value first', 'value first', 'pending']);
-    load.runs[1]?.end('second');
-    await settleDown();
+    await end(load.runs[1], 'second');
     expect(await late).toBe('second');
   });
 
@@ -120,14 +118,12 @@ describe('strict calls', () => {
     await settleDown();
     const plain = replica(1).run('k', load);
     await settleDown();
-    load.runs[0]?.end('before');
-    await settleDown();
+    await end(load.runs[0], 'before');
     expect(await fates([first, plain, strict])).toEqual(['value before', 'value before', 'pending']);
     const joins = replica(1).run('k', load);
     await settleDown();
     expect(load.runs).toHaveLength(2);
-    load.runs[1]?.end('after');
-    await settleDown();
+    await end(load.runs[1], 'after');
     expect(await fates([strict, joins])).toEqual(['value after', 'value after']);
   });
 
@@ -136,12 +132,11 @@ describe('strict calls', () => {
     const load = manualLoader();
     const first = replica(0).run('k', load);
     await settleDown();
-    const end = codeOf(replica(0).run('k', load, { ...STRICT, timeoutMs: 20 }));
+    const ended = codeOf(replica(0).run('k', load, { ...STRICT, timeoutMs: 20 }));
     await clock.advance(25);
     expect(replica(0).stats()).toMatchObject({ flights: 1, waiters: 1 });
-    load.runs[0]?.end('v');
-    await settleDown();
-    expect([await first, await end, load.runs.length]).toEqual(['v', 'ERR_ONEFLIGHT_WAIT_TIMEOUT', 1]);
+    await end(load.runs[0], 'v');
+    expect([await first, await ended, load.runs.length]).toEqual(['v', 'ERR_ONEFLIGHT_WAIT_TIMEOUT', 1]);
     expect(replica(0).stats()).toMatchObject({ flights: 0, waiters: 0 });
   });
 
@@ -169,8 +164,7 @@ describe('strict calls', () => {
     await replica(0).invalidate('k');
     await settleDown();
     expect(load.runs).toHaveLength(2);
-    load.runs[1]?.end('after');
-    await settleDown();
+    await end(load.runs[1], 'after');
     expect(await fates([first, strict])).toEqual(['pending', 'value after']);
     load.runs[0]?.end('before');
     expect(await first).toBe('before');
@@ -185,8 +179,7 @@ describe('strict calls', () => {
     const later = [1, 2, 3].map(() => replica(0).flight('k', load, STRICT));
     await settleDown();
     expect(load.runs).toHaveLength(1);
-    load.runs[0]?.end('one');
-    await settleDown();
+    await end(load.runs[0], 'one');
     expect(load.runs).toHaveLength(2);
     load.runs[1]?.end('two');
     const results = await Promise.all([first, ...later]);
@@ -205,8 +198,7 @@ describe('strict calls', () => {
     coordinators[0]?.crash();
     await clock.advance(1_000);
     expect(load.runs).toHaveLength(2);
-    load.runs[1]?.end('after');
-    await settleDown();
+    await end(load.runs[1], 'after');
     expect(await fates(strict)).toEqual(['value after', 'value after']);
   });
 
@@ -242,8 +234,7 @@ describe('strict calls', () => {
     );
     await settleDown();
     expect(batches).toEqual([[2, 3]]);
-    load.runs[0]?.end('before');
-    await settleDown();
+    await end(load.runs[0], 'before');
     expect([await running, [...(await many).values()]]).toEqual(['before', ['seat 1', 'seat 2', 'seat 3']]);
     expect(batches).toEqual([[2, 3], [1]]);
   });
@@ -258,8 +249,7 @@ describe('strict calls', () => {
     expect(load.runs).toHaveLength(2);
     for (const run of load.runs) run.end('v');
     await settleDown();
-    load.runs[2]?.end('v');
-    await settleDown();
+    await end(load.runs[2], 'v');
     expect((await Promise.all(strict)).map(({ source }) => source)).toEqual(['leader', 'local', 'bypass']);
   });
 });
@@ -303,8 +293,7 @@ describe('confirmed calls', () => {
     await settleDown();
     const late = [1, 2, 3].map(() => replica(1).flight('k', load, CONFIRMED));
     operations();
-    load.runs[0]?.end('v');
-    await settleDown();
+    await end(load.runs[0], 'v');
     expect(await inTime).toBe('v');
     expect((await Promise.all(late)).map(({ value, source }) => `${value} ${source}`)).toEqual(Array(3).fill('v local'));
     expect(operations()).toEqual(['settle', 'floor']);
@@ -316,8 +305,7 @@ describe('confirmed calls', () => {
     const calls = [replica(0).run('k', load, CONFIRMED)];
     await settleDown();
     calls.push(replica(0).run('k', load, CONFIRMED));
-    load.runs[0]?.end('v');
-    await settleDown();
+    await end(load.runs[0], 'v');
     expect(await fates(calls)).toEqual(['value v', 'value v']);
     expect(operations()).toEqual(['claim', 'settle']);
   });
@@ -338,12 +326,10 @@ describe('confirmed calls', () => {
       const joins = replica(behind).run('k', load);
       const confirmed = replica(behind).run('k', load, CONFIRMED);
       await settleDown();
-      load.runs[0]?.end('old');
-      await settleDown();
+      await end(load.runs[0], 'old');
       expect(await fates([old, joins, confirmed])).toEqual(['value old', 'value old', 'pending']);
       expect(load.runs).toHaveLength(2);
-      load.runs[1]?.end('new');
-      await settleDown();
+      await end(load.runs[1], 'new');
       expect(await confirmed).toBe('new');
       await current?.closeAll();
     }
@@ -362,8 +348,7 @@ describe('confirmed calls', () => {
     load.runs[0]?.end('old');
     await clock.advance(300);
     expect(load.runs).toHaveLength(2);
-    load.runs[1]?.end('new');
-    await settleDown();
+    await end(load.runs[1], 'new');
     expect(await late).toBe('new');
   });
 
@@ -375,8 +360,7 @@ describe('confirmed calls', () => {
     await settleDown();
     const late = [1, 2].map(() => replica(0).run('k', load, CONFIRMED));
     await settleDown();
-    load.runs[0]?.end('one');
-    await settleDown();
+    await end(load.runs[0], 'one');
     expect(load.runs).toHaveLength(2);
     load.runs[1]?.end('two');
     expect(await Promise.all([first, ...late])).toEqual(['one', 'two', 'two']);
@@ -403,12 +387,12 @@ describe('confirmed calls', () => {
     await settleDown();
     void replica(1).run('k', load);
     await settleDown();
-    const end = codeOf(replica(1).run('k', load, { ...CONFIRMED, timeoutMs: 60 }));
+    const ended = codeOf(replica(1).run('k', load, { ...CONFIRMED, timeoutMs: 60 }));
     await settleDown();
     network.lose(legs(1, 'reply', 'floor'));
     load.runs[0]?.end('v');
     await clock.advance(70);
-    expect(await end).toBe('ERR_ONEFLIGHT_WAIT_TIMEOUT');
+    expect(await ended).toBe('ERR_ONEFLIGHT_WAIT_TIMEOUT');
     await clock.advance(300);
     expect(replica(1).stats()).toMatchObject({ flights: 0, waiters: 0 });
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createCollapser, type Collapser } from '../../src/index.js';
+import { createCollapser, type Collapser, type RunOptions } from '../../src/index.js';
 import { hashKey } from '../../src/key.js';
 import { hashTag } from '../../src/tags.js';
 import { ManualClock } from '../../src/testing/index.js';
@@ -254,12 +254,16 @@ describe('tags', () => {
 describe('the steps of invalidateTag in a cluster', () => {
   const options = { ...LONG, tags: ['shop'] };
 
-  async function storeMany({ replicas, clock }: Cluster, count: number): Promise<void> {
-    for (let key = 0; key < count; key++)
-      await done(
-        clock,
-        replicas[key % 2]?.run(`k${key}`, () => 'old', options),
-      );
+  async function storeMany(stage: Cluster, count: number): Promise<void> {
+    for (let key = 0; key < count; key++) await get(stage, key % 2, 'old', `k${key}`);
+  }
+
+  /** What a replica answers with; it would load `value`. */
+  function get({ replicas, clock }: Cluster, replica: number, value: unknown, key = 'k', asked: RunOptions = options) {
+    return done(
+      clock,
+      replicas[replica]?.run(key, () => value, asked),
+    );
   }
 
   async function done<T>(clock: ManualClock, call: Promise<T> | undefined): Promise<T | undefined> {
@@ -268,18 +272,13 @@ describe('the steps of invalidateTag in a cluster', () => {
   }
 
   it('a load with tags costs three round trips more, a read of what it stored none', async () => {
-    const { replicas, hub, clock, closeAll } = cluster(2);
+    const stage = cluster(2);
+    const { hub, closeAll } = stage;
     hub.operations.length = 0;
-    await done(
-      clock,
-      replicas[0]?.run('k', () => 1, { ...options, tags: ['a', 'b'] }),
-    );
+    await get(stage, 0, 1, 'k', { ...options, tags: ['a', 'b'] });
     expect(hub.operations.map(({ op }) => op)).toEqual(['claim', 'tag', 'tag', 'tag', 'settle']);
     hub.operations.length = 0;
-    await done(
-      clock,
-      replicas[1]?.run('k', () => 1, { ...options, tags: ['a', 'b'] }),
-    );
+    await get(stage, 1, 1, 'k', { ...options, tags: ['a', 'b'] });
     expect(hub.operations.map(({ op }) => op)).toEqual(['claim']);
     await closeAll();
   });
@@ -306,31 +305,17 @@ describe('the steps of invalidateTag in a cluster', () => {
     const failed = failureOf(replicas[0]?.invalidateTag('shop'));
     await clock.advance(0);
     expect(await failed).toBe('ERR_ONEFLIGHT_COORDINATOR');
-    expect(
-      await done(
-        clock,
-        replicas[0]?.run('k0', () => 'degraded', options),
-      ),
-    ).toBe('degraded');
+    expect(await get(stage, 0, 'degraded', 'k0')).toBe('degraded');
     hub.outage(false);
     await clock.advance(100);
-    expect(
-      await done(
-        clock,
-        replicas[0]?.run('k0', () => 'new', options),
-      ),
-    ).toBe('new');
-    expect(
-      await done(
-        clock,
-        replicas[1]?.run('k1', () => 'new', options),
-      ),
-    ).toBe('new');
+    expect(await get(stage, 0, 'new', 'k0')).toBe('new');
+    expect(await get(stage, 1, 'new', 'k1')).toBe('new');
     await closeAll();
   });
 
   it('a load that began before is not stored, even when the news of the invalidation was lost', async () => {
-    const { replicas, clock, network, closeAll } = cluster(2);
+    const stage = cluster(2);
+    const { replicas, clock, network, closeAll } = stage;
     const load = manualLoader();
     network.lose(legs(0, 'message', 'tag-invalidated'));
     const before = replicas[0]?.run('k', load, { ...LONG, tags: () => ['shop'] });
@@ -339,17 +324,13 @@ describe('the steps of invalidateTag in a cluster', () => {
     load.runs[0]?.end('old');
     await clock.advance(0);
     expect(await before).toBe('old');
-    expect(
-      await done(
-        clock,
-        replicas[1]?.run('k', () => 'new', options),
-      ),
-    ).toBe('new');
+    expect(await get(stage, 1, 'new')).toBe('new');
     await closeAll();
   });
 
   it('a load that could not learn when a tag was last invalidated is stored where none was lately', async () => {
-    const { replicas, clock, network, closeAll } = cluster(2);
+    const stage = cluster(2);
+    const { replicas, clock, network, closeAll } = stage;
     const stop = network.lose(legs(0, 'reply', 'tag'));
     const load = manualLoader();
     const call = replicas[0]?.run('k', load, options);
@@ -357,17 +338,13 @@ describe('the steps of invalidateTag in a cluster', () => {
     stop();
     load.runs[0]?.end('v1');
     await done(clock, call);
-    expect(
-      await done(
-        clock,
-        replicas[1]?.run('k', () => 'v2', options),
-      ),
-    ).toBe('v1');
+    expect(await get(stage, 1, 'v2')).toBe('v1');
     await closeAll();
   });
 
   it('an invalidation that comes between the note and the settle fences the settle', async () => {
-    const { replicas, clock, network, closeAll } = cluster(2);
+    const stage = cluster(2);
+    const { replicas, clock, network, closeAll } = stage;
     const load = manualLoader();
     const call = replicas[0]?.run('k', load, options);
     await clock.advance(0);
@@ -378,17 +355,13 @@ describe('the steps of invalidateTag in a cluster', () => {
     letSettle();
     await clock.advance(0);
     expect(await call).toBe('old');
-    expect(
-      await done(
-        clock,
-        replicas[1]?.run('k', () => 'new', options),
-      ),
-    ).toBe('new');
+    expect(await get(stage, 1, 'new')).toBe('new');
     await closeAll();
   });
 
   it('closing a replica while it asks for the time leads to no load', async () => {
-    const { replicas, clock, network, closeAll } = cluster(1);
+    const stage = cluster(1);
+    const { replicas, clock, network, closeAll } = stage;
     network.hold(legs(0, 'reply', 'tag'));
     const load = manualLoader();
     const call = failureOf(replicas[0]?.run('k', load, options));
