@@ -1,5 +1,4 @@
 import type {
-  CacheWrite,
   Claim,
   ClaimRequest,
   FlightId,
@@ -12,12 +11,12 @@ import type {
   Renewal,
   SettleRequest,
   Settlement,
-  StoredLifetimes,
   StoredOutcome,
 } from '../coordinator.js';
 import { limitedBy } from '../caching.js';
 import { ExpiringMap } from './expiring-map.js';
 import { MemoryTags } from './memory-tags.js';
+import { MemoryValues, storedMs } from './memory-values.js';
 
 /**
  * The protocol's server as an executable specification: what the scripts in Redis do, operation by operation, on the
@@ -33,8 +32,7 @@ export class MemoryStore {
   readonly #states: ExpiringMap<State>;
   readonly #waiters: ExpiringMap<Map<FlightId, number>>;
   readonly #outcomes: ExpiringMap<KeptOutcome>;
-  readonly #values: ExpiringMap<KeptEntry>;
-  readonly #errors: ExpiringMap<KeptEntry>;
+  readonly #values: MemoryValues;
   #lastUs = SERVER_EPOCH_US;
 
   constructor(rules: StoreRules) {
@@ -44,8 +42,7 @@ export class MemoryStore {
     this.#states = new ExpiringMap(rules.nowMs);
     this.#waiters = new ExpiringMap(rules.nowMs);
     this.#outcomes = new ExpiringMap(rules.nowMs);
-    this.#values = new ExpiringMap(rules.nowMs);
-    this.#errors = new ExpiringMap(rules.nowMs);
+    this.#values = new MemoryValues(rules.nowMs);
   }
 
   claim(request: ClaimRequest): Executed<Claim> {
@@ -86,7 +83,7 @@ export class MemoryStore {
       state.attempts = 0;
     }
     if (isCurrent && token > state.floor && cache !== undefined) {
-      this.#keep(key, token, outcome, cache);
+      this.#values.keep(key, token, outcome, cache);
       // The floor outlives what it fences: a state that was made anew would begin above the stored token and hide the entry.
       this.#states.keep(key, state, storedMs(outcome, cache));
     }
@@ -106,9 +103,7 @@ export class MemoryStore {
 
   /** The value that is stored, of whatever age; nothing is changed. */
   peek({ key, floor }: PeekRequest): Executed<StoredOutcome | undefined> {
-    const entry = this.#values.get(key);
-    const isFenced = entry === undefined || entry.token <= this.#floor(key, floor);
-    return { reply: isFenced ? undefined : this.#told(entry), messages: [] };
+    return { reply: this.#values.peek(key, this.#floor(key, floor)), messages: [] };
   }
 
   /** Waiters stay: the flight that is running still answers those who called before, and only those. */
@@ -116,7 +111,6 @@ export class MemoryStore {
     const floor = Math.max(this.#time(), this.#issued(key) + 1);
     this.#leases.delete(key);
     this.#values.delete(key);
-    this.#errors.delete(key);
     this.#states.keep(key, { issued: floor, floor, flight: undefined, recovery: false, attempts: 0 }, INVALIDATED_TTL_MS);
     return { reply: floor, messages: [{ to: EVERYONE, message: { kind: 'invalidated', key, floor } }] };
   }
@@ -144,8 +138,8 @@ export class MemoryStore {
   }
 
   get #tables(): Readonly<Record<string, ExpiringMap<unknown>>> {
-    const keys = { L: this.#leases, S: this.#states, W: this.#waiters, R: this.#outcomes, V: this.#values, E: this.#errors };
-    return { ...keys, ...this.tags.tables };
+    const keys = { L: this.#leases, S: this.#states, W: this.#waiters, R: this.#outcomes };
+    return { ...keys, ...this.#values.tables, ...this.tags.tables };
   }
 
   /** The claimer has seen a floor that the server lost: a flight from before it is dropped. Returns whether one was. */
@@ -175,10 +169,9 @@ export class MemoryStore {
    * A stale value is better than an error, fresh as the error may be.
    */
   #cached(request: ClaimRequest): Claim | undefined {
-    const { key, id, cache, floor } = request;
+    const { key, id, cache, min, floor } = request;
     if (cache === undefined) return undefined;
-    const value = this.#stored(this.#values, request);
-    const error = this.#stored(this.#errors, request);
+    const { value, error } = this.#values.find(key, min, this.#floor(key, floor));
     const failedLately = error !== undefined && error.ageMs < cache.freshErrorMs;
     const accepted = limitedBy(value?.lifetimes, cache);
     if (value !== undefined && value.ageMs < accepted.freshMs) {
@@ -195,32 +188,11 @@ export class MemoryStore {
     return { role: 'cached', stored: error, floor: this.#floor(key, floor) };
   }
 
-  /** An entry that the claimer's min and the key's floor allow; one from before an invalidation is removed. */
-  #stored(table: ExpiringMap<KeptEntry>, { key, min, floor }: Pick<ClaimRequest, 'key' | 'min' | 'floor'>): StoredOutcome | undefined {
-    const entry = table.get(key);
-    if (entry === undefined) return undefined;
-    if (entry.token <= this.#floor(key, floor)) {
-      table.delete(key);
-      return undefined;
-    }
-    return entry.token < min ? undefined : this.#told(entry);
-  }
-
-  #told(entry: KeptEntry): StoredOutcome {
-    return {
-      outcome: entry.outcome,
-      fencingToken: entry.token,
-      ageMs: Math.floor(this.#rules.nowMs()) - entry.settledAtMs,
-      loadMs: entry.loadMs,
-      ...(entry.lifetimes && { lifetimes: entry.lifetimes }),
-    };
-  }
-
   /** A leader is told what is stored but not fresh, if it may serve it meanwhile or when its load fails, or asks whether it holds. */
-  #withStale(claim: Extract<Claim, { role: 'leader' }>, request: ClaimRequest): Claim {
-    if (request.cache === undefined) return claim;
-    const stale = this.#stored(this.#values, request);
-    const { staleMs, staleIfErrorMs, revalidateMs = 0 } = limitedBy(stale?.lifetimes, request.cache);
+  #withStale(claim: Extract<Claim, { role: 'leader' }>, { key, min, floor, cache }: ClaimRequest): Claim {
+    if (cache === undefined) return claim;
+    const { value: stale } = this.#values.find(key, min, this.#floor(key, floor));
+    const { staleMs, staleIfErrorMs, revalidateMs = 0 } = limitedBy(stale?.lifetimes, cache);
     if (stale === undefined || stale.ageMs >= Math.max(staleMs, staleIfErrorMs, revalidateMs)) return claim;
     return { ...claim, stale };
   }
@@ -228,24 +200,6 @@ export class MemoryStore {
   /** Keeps the newest outcome for those who waited for it; its message may be lost. */
   #retain(key: KeyHash, token: number, outcome: Outcome, retainMs: number): void {
     if ((this.#outcomes.get(key)?.token ?? 0) < token) this.#outcomes.set(key, { token, outcome }, retainMs);
-  }
-
-  /** Stores a settled outcome. A failed load leaves the last value where it is: it may be served stale. */
-  #keep(key: KeyHash, token: number, outcome: Outcome, cache: CacheWrite): void {
-    const { loadMs, ageMs = 0, lifetimes } = cache;
-    const settledAtMs = Math.floor(this.#rules.nowMs());
-    const isValue = outcome.kind === 'value';
-    const entry = {
-      token,
-      outcome,
-      settledAtMs: isValue ? settledAtMs - ageMs : settledAtMs,
-      loadMs,
-      ...(isValue && lifetimes && { lifetimes }),
-    };
-    const lifeMs = storedMs(outcome, cache);
-    if (lifeMs === 0) return;
-    if (outcome.kind === 'value') this.#errors.delete(key);
-    (outcome.kind === 'value' ? this.#values : this.#errors).set(key, entry, lifeMs);
   }
 
   /** It leads already: the reply was lost and this is the claim sent again (D2). */
@@ -413,13 +367,6 @@ interface KeptOutcome {
   readonly outcome: Outcome;
 }
 
-/** V and E. In the scripts: t, o, at, d, and l for V. */
-interface KeptEntry extends KeptOutcome {
-  readonly settledAtMs: number;
-  readonly loadMs: number;
-  readonly lifetimes?: StoredLifetimes;
-}
-
 /** The `to` of a broadcast; no inbox is called that. */
 export const EVERYONE = '*';
 
@@ -432,10 +379,4 @@ const SERVER_EPOCH_US = 1_700_000_000_000_000;
 /** The inbox in `inbox#sequence`. */
 export function inboxOf(id: FlightId): string {
   return id.slice(0, id.indexOf('#'));
-}
-
-/** How long an outcome is stored; 0 for not at all. */
-function storedMs(outcome: Outcome, { valueMs, errorMs }: CacheWrite): number {
-  if (outcome.kind === 'unshareable') return 0;
-  return outcome.kind === 'value' ? valueMs : errorMs;
 }

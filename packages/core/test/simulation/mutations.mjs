@@ -172,7 +172,7 @@ export const MUTATIONS = [
         find: 'if (isCurrent && token > state.floor && cache !== undefined) {',
         replace: 'if (state !== undefined && cache !== undefined) {',
       },
-      { file: 'testing/memory-store.ts', find: 'if (entry.token <= this.#floor(key, floor)) {', replace: 'if (entry === undefined) {' },
+      { file: 'testing/memory-values.ts', find: 'if (entry.token <= floor) {', replace: 'if (entry === undefined) {' },
     ],
   },
   {
@@ -181,10 +181,10 @@ export const MUTATIONS = [
     patches: [
       {
         file: 'testing/memory-store.ts',
-        find: 'this.#values.delete(key); this.#errors.delete(key); this.#states',
+        find: 'this.#values.delete(key); this.#states',
         replace: 'this.#states',
       },
-      { file: 'testing/memory-store.ts', find: 'if (entry.token <= this.#floor(key, floor)) {', replace: 'if (entry === undefined) {' },
+      { file: 'testing/memory-values.ts', find: 'if (entry.token <= floor) {', replace: 'if (entry === undefined) {' },
     ],
   },
   {
