@@ -127,7 +127,7 @@ export const MUTATIONS = [
   },
   {
     name: 'a strict caller joins the open flight',
-    patches: [{ file: 'collapser.ts', find: "waiter.options.freshness === 'strict'", replace: 'waiter.options === undefined' }],
+    patches: [{ file: 'check-in.ts', find: "waiter.options.freshness === 'strict'", replace: 'waiter.options === undefined' }],
   },
   {
     name: 'a strict caller joins those whose claim was sent already',
@@ -151,7 +151,7 @@ export const MUTATIONS = [
   },
   {
     name: 'the next flight does not take off when the one before it follows',
-    patches: [{ file: 'collapser.ts', find: 'this.#boarding.departSoon(flight.canonical);', replace: '' }],
+    patches: [{ file: 'process-collapser.ts', find: 'this.#boarding.departSoon(flight.canonical);', replace: '' }],
   },
   {
     name: 'a caller who joined late is not confirmed',
@@ -234,7 +234,7 @@ export const MUTATIONS = [
     isOfStored: true,
     patches: [
       {
-        file: 'collapser.ts',
+        file: 'process-collapser.ts',
         find: 'for (const flight of this.#boarding.openFlights()) if (flight.mayCarry(tag)) this.leave(flight);',
         replace: '',
       },
