@@ -1,18 +1,19 @@
 import type { KeyHash } from './coordinator.js';
-import { dropOldest } from './drop-oldest.js';
 
-/** Floors are remembered for this many keys; the oldest go first, and then only Redis knows theirs. */
-const FLOORS_MAX = 10_000;
+/** Floors of the last keys are remembered, of this many at least and of twice as many at most; then only Redis knows them. */
+const FLOORS_MIN = 10_000;
 
 /**
  * The highest floor (token of the last invalidation) that this replica has seen per key. It goes with each claim, so a
  * server that forgot an acknowledged invalidation in a failover learns it again from any replica that saw it.
  */
 export class Floors {
-  readonly #floors = new Map<KeyHash, number>();
+  /** Two generations, of which the older is forgotten as a whole: to drop the oldest entry of a Map takes a search each time. */
+  #young = new Map<KeyHash, number>();
+  #old = new Map<KeyHash, number>();
 
   get(key: KeyHash): number {
-    return this.#floors.get(key) ?? 0;
+    return this.#young.get(key) ?? this.#old.get(key) ?? 0;
   }
 
   /** Remembers a floor if it is the highest so far. */
@@ -23,8 +24,9 @@ export class Floors {
 
   /** Remembers a floor in place of any other. */
   set(key: KeyHash, floor: number): void {
-    this.#floors.delete(key);
-    this.#floors.set(key, floor);
-    if (this.#floors.size > FLOORS_MAX) dropOldest(this.#floors);
+    this.#young.set(key, floor);
+    if (this.#young.size < FLOORS_MIN) return;
+    this.#old = this.#young;
+    this.#young = new Map();
   }
 }

@@ -110,6 +110,7 @@ export class Waiters implements Bounded {
   }
 
   all(): readonly Waiter[] {
+    if (this.#first !== undefined && this.#first === this.#last) return [this.#first]; // Most often; a list that grows has room for many.
     const all: Waiter[] = [];
     for (let waiter = this.#first; waiter !== undefined; waiter = waiter.behind) all.push(waiter);
     return all;
