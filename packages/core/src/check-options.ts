@@ -15,6 +15,8 @@ export function checkOptions(owner: string, options: unknown, checks: Readonly<R
   for (const name of Object.keys(options)) {
     const value: unknown = Reflect.get(options, name);
     const check = Object.hasOwn(checks, name) ? checks[name] : undefined;
+    if (check === undefined && !isPlain(options))
+      throw misuse('ERR_ONEFLIGHT_OPTION', `${owner} to be an object of options`, describe(options));
     if (check === undefined) throw unknownName(owner, name, Object.keys(checks));
     if (value === undefined) continue;
     const expected = check(value);
@@ -52,11 +54,27 @@ export function objectWith(what: string, ...methods: readonly string[]): OptionC
   };
 }
 
+/** Not an instance of somebody's class, which was passed in place of options: its own fields would be called unknown options. */
+function isPlain(options: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(options);
+  return prototype === null || prototype === Object.prototype;
+}
+
+/** Accepts a coordinator. A client of a server has a method of the same name, and can be duplicated. */
+export const isCoordinator: OptionCheck = (value) => {
+  const expected = objectWith('a coordinator, such as redisCoordinator({ redis })', 'connect')(value);
+  if (expected !== undefined || typeof value !== 'object' || value === null || !('duplicate' in value)) return expected;
+  return 'a coordinator, which redisCoordinator({ redis }) makes of a client';
+};
+
 function unknownName(owner: string, name: string, known: readonly string[]): TypeError {
   const nearest = known
     .map((candidate) => ({ candidate, distance: editDistance(name.toLowerCase(), candidate.toLowerCase()) }))
     .sort((a, b) => a.distance - b.distance)[0];
-  const hint = nearest !== undefined && nearest.distance <= 4 ? `; did you mean '${nearest.candidate}'?` : '';
+  const hint =
+    nearest !== undefined && nearest.distance <= Math.min(4, Math.max(name.length, nearest.candidate.length) / 2)
+      ? `; did you mean '${nearest.candidate}'?`
+      : '';
   return misuse(
     'ERR_ONEFLIGHT_OPTION',
     `${owner} to have only the options ${known.join(', ')}`,

@@ -1,4 +1,4 @@
-import { checkOptions, milliseconds, objectWith, oneOf, wholeNumber, type OptionCheck } from './check-options.js';
+import { checkOptions, isCoordinator, milliseconds, objectWith, oneOf, wholeNumber, type OptionCheck } from './check-options.js';
 import type { Clock } from './clock.js';
 import type { Codec } from './codec.js';
 import type { Coordinator, FlightId, StoredLifetimes } from './coordinator.js';
@@ -280,7 +280,7 @@ export const RUN_CHECKS: Readonly<Record<string, OptionCheck>> = {
 const COLLAPSER_CHECKS: Readonly<Record<string, OptionCheck>> = {
   name: (value) =>
     typeof value === 'string' && /^[\w.:-]{1,64}$/.test(value) ? undefined : 'a name of 1 to 64 letters, digits, or . : _ -',
-  coordinator: objectWith('a coordinator, such as redisCoordinator(…)', 'connect'),
+  coordinator: isCoordinator,
   mode: oneOf('collapse', 'observe'),
   defaults: () => undefined,
   limits: () => undefined,

@@ -109,12 +109,22 @@ export class Report implements FlightReport {
 
   rejected(reason: RejectReason): void {
     this.#totals.rejectedMessages++;
-    this.#events.emit({ type: 'rejected', reason });
+    this.#refused(reason);
   }
 
   unreadable(): void {
     this.#totals.unreadableOutcomes++;
-    this.#events.emit({ type: 'rejected', reason: 'unreadable' });
+    this.#refused('unreadable');
+  }
+
+  #refused(reason: RejectReason | 'unreadable'): void {
+    this.#events.emit({ type: 'rejected', reason });
+    const { rejectedMessages, unreadableOutcomes } = this.#totals;
+    if (rejectedMessages + unreadableOutcomes > 1) return;
+    this.#warn(
+      'ONEFLIGHT_REJECTED',
+      `something of another replica was refused (${reason}), so this one loads for itself. Give all replicas of this name the same secret, codec, limits and version`,
+    );
   }
 
   hearing(listening: boolean): void {
@@ -135,7 +145,10 @@ export class Report implements FlightReport {
     if (this.#isDegraded) return;
     this.#isDegraded = true;
     this.#events.emit({ type: 'degraded', degraded: true });
-    this.#warn('ONEFLIGHT_DEGRADED', `${error.message}. Calls go on, collapsed inside this process only, until it answers again`);
+    this.#warn(
+      'ONEFLIGHT_DEGRADED',
+      `${error.message.replace(/\.$/, '')}. Calls go on, collapsed inside this process only, until it answers again`,
+    );
   }
 
   /** For what its operator should know, said once and not per call. */

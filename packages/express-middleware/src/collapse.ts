@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 
-import { checkOptions, type Collapser, type FlightResult, type LoadContext, objectWith } from '@oneflight/core';
+import { type Collapser, describe, type FlightResult, type LoadContext, misuse, objectWith } from '@oneflight/core';
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 
 import { type Answer, type AnswerHead, type HeaderMap, headersOf, isFor, LiveAnswer } from './answer.js';
@@ -51,9 +51,20 @@ export function collapse(
   collapser: Collapser,
   options: CollapseOptions = {},
 ): RequestHandler & Pick<CollapseHandler, 'namespace' | 'stats'> {
-  checkOptions('arguments', { collapser: collapser ?? null }, { collapser: objectWith('a collapser: createCollapser(…)', 'flight') });
+  checkCollapser(collapser);
   const site = new Site(collapser, checkCollapseOptions(options));
   return Object.assign(site.handler, { stats: () => site.stats(), namespace: collapser.name });
+}
+
+function checkCollapser(collapser: unknown): void {
+  const expected = objectWith('a collapser: collapse(createCollapser(…))', 'flight')(collapser);
+  if (expected === undefined) return;
+  const isRequest = typeof collapser === 'object' && collapser !== null && 'method' in collapser && 'headers' in collapser;
+  throw misuse(
+    'ERR_ONEFLIGHT_OPTION',
+    expected,
+    isRequest ? 'a request: mount what collapse() returns, not collapse itself' : describe(collapser),
+  );
 }
 
 interface Exchange {

@@ -34,6 +34,11 @@ export class Connection<C extends Connectable> {
     this.#connect();
   }
 
+  /** Why the last attempt failed; undefined where nobody said. */
+  get lastError(): unknown {
+    return this.#lastError;
+  }
+
   /** Ends it. The promise resolves when the socket is gone, or soon after. */
   async close(): Promise<void> {
     this.#closed = true;

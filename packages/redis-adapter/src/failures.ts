@@ -9,7 +9,7 @@ export function toCoordinatorError(error: unknown): CoordinatorError {
   const message = messageOf(error);
   if (isMisdirected(error)) return new CoordinatorError('unavailable', `Redis cannot run this command now: ${message}`, { cause: error });
   if (isServerReply(error)) return new CoordinatorError('refused', `Redis refused the command: ${message}`, { cause: error });
-  if (message.startsWith(NOT_WRITABLE)) return new CoordinatorError('unavailable', `Redis is not there: ${message}`, { cause: error });
+  if (message.startsWith(NOT_WRITABLE)) return new CoordinatorError('unavailable', NOT_CONNECTED, { cause: error });
   return new CoordinatorError('timeout', `Redis did not answer, so it is not known whether it ran the command: ${message}`, {
     cause: error,
   });
@@ -39,6 +39,7 @@ export function protocolError(expected: string): CoordinatorError {
 const REDIRECTED_TOO_OFTEN = 'Too many Cluster redirections. Last error: ReplyError: ';
 const MISDIRECTED =
   /^(Too many Cluster redirections\. Last error: ReplyError: )?(MOVED|ASK|TRYAGAIN|CLUSTERDOWN|READONLY|LOADING|MASTERDOWN|NOREPLICAS) /;
+const NOT_CONNECTED = 'Redis is not there: the connection was lost, and is being made anew. Nothing was sent';
 const NOT_WRITABLE = "Stream isn't writeable";
 
 function isServerReply(error: unknown): boolean {

@@ -91,7 +91,7 @@ export class Gate {
   }
 
   #refusal(): CoordinatorError {
-    const why = this.#cause instanceof Error ? `: ${this.#cause.message}` : '';
+    const why = this.#cause instanceof Error ? `: ${this.#cause.message.replace(/\.$/, '')}` : '';
     return new CoordinatorError('unavailable', `${this.#what} is not there${why}. Nothing was sent; it is tried again in the background`, {
       cause: this.#cause,
     });

@@ -90,7 +90,8 @@ export function resolveOptions(options: RedisCoordinatorOptions, owner = 'redisC
   checkSecretIsThere(owner, options);
   const payloadBytesMax = options.payloadBytesMax ?? DEFAULTS.payloadBytesMax;
   const resolved = {
-    redis: typeof options.redis === 'function' ? options.redis : checkClient(options.redis, `${owner}.redis`),
+    redis:
+      typeof options.redis === 'function' ? checkFactory(options.redis, `${owner}.redis`) : checkClient(options.redis, `${owner}.redis`),
     prefix: options.prefix ?? DEFAULTS.prefix,
     leaseMs: options.leaseMs ?? DEFAULTS.leaseMs,
     recheckMs: options.recheckMs ?? DEFAULTS.recheckMs,
@@ -113,12 +114,24 @@ export function resolveOptions(options: RedisCoordinatorOptions, owner = 'redisC
  *
  * @throws TypeError ERR_ONEFLIGHT_OPTION
  */
-export function checkClient(client: unknown, what: string): Redis | Cluster {
+export function checkClient(client: unknown, what: string, expected = `${CLIENT}, or a function that returns one`): Redis | Cluster {
   if (isClient(client)) return client;
-  throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be ${CLIENT}`, describe(client));
+  // node-redis has much of the same shape.
+  const isAnothers = typeof client === 'object' && client !== null && 'duplicate' in client;
+  throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be ${expected}`, isAnothers ? 'a client of another library' : describe(client));
 }
 
-const CLIENT = 'an ioredis Redis (standalone or Sentinel), a Cluster, or a function that returns one';
+/** What a function returns that was given in place of a client. */
+export function checkMade(client: unknown): Redis | Cluster {
+  return checkClient(client, 'what the redis function returns', CLIENT);
+}
+
+function checkFactory<F>(factory: F, what: string): F {
+  if (!/^class\b/.test(Function.prototype.toString.call(factory))) return factory;
+  throw misuse('ERR_ONEFLIGHT_OPTION', `${what} to be a client, or a function that returns one: () => new Redis(…)`, 'a class');
+}
+
+const CLIENT = 'an ioredis Redis (standalone or Sentinel) or Cluster';
 /** A day: longer leases or rechecks are a mistake in units. */
 const DURATION_MS_MAX = 86_400_000;
 /** Redis' longest string, less what the frame adds. */
@@ -153,7 +166,8 @@ function integer(min: number, max: number): OptionCheck {
 }
 
 function isClient(value: unknown): value is Redis | Cluster {
-  return typeof value === 'object' && value !== null && 'duplicate' in value && typeof value.duplicate === 'function' && 'options' in value;
+  if (typeof value !== 'object' || value === null || !('duplicate' in value) || !('status' in value)) return false;
+  return typeof value.duplicate === 'function' && typeof value.status === 'string' && 'options' in value;
 }
 
 /** Elsewhere `undefined` means "not given". Here it is a missing environment variable, and would switch signing off unseen. */

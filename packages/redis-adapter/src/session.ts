@@ -4,7 +4,7 @@ import { type Client, commandingClient, CONNECT_TIMEOUT_MS, isCluster, listening
 import { Commands } from './commands.js';
 import { Connection } from './connection.js';
 import type { Gate } from './gate.js';
-import { checkClient, type RedisLike, type ResolvedOptions } from './options.js';
+import { checkMade, type RedisLike, type ResolvedOptions } from './options.js';
 import { readSubscribers } from './replies.js';
 import { advance, attach, claim, detach, invalidate, peek, release, renew, settle, take } from './scripts/generated.js';
 import { Subscriber } from './subscriber.js';
@@ -90,7 +90,7 @@ const LATE_REPLY_FACTOR = 8;
 /** A client that was made for us is ours to end; the user's own is left as it is. */
 function withTemplate<T>(redis: RedisLike, use: (template: Client) => T): T {
   if (typeof redis !== 'function') return use(redis);
-  const made = checkClient(redis(), 'what the redis function returns');
+  const made = checkMade(redis());
   made.on('error', () => {});
   try {
     return use(made);

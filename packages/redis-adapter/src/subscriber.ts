@@ -29,7 +29,7 @@ export class Subscriber {
     const subscription = new Subscription(listener, new Gate('the subscription to Redis', this.#patience));
     this.#subscriptions.add(subscription);
     if (this.#connection.redis.status === 'ready') this.#subscribe(subscription);
-    else if (this.#connection.gate.isShut) subscription.gate.shut(new Error('the last attempt to connect failed'));
+    else if (this.#connection.gate.isShut) subscription.gate.shut(this.#whyNot());
     return subscription;
   }
 
@@ -67,7 +67,12 @@ export class Subscriber {
 
   #lost(): void {
     this.#epoch += 1;
-    for (const subscription of this.#subscriptions) subscription.lost();
+    for (const subscription of this.#subscriptions) subscription.lost(this.#whyNot());
+  }
+
+  /** Why the last attempt to connect failed, a wrong password for example, as far as anybody said. */
+  #whyNot(): unknown {
+    return this.#connection.lastError ?? new Error('the attempt to connect failed');
   }
 
   #deliver(channel: string, data: Buffer): void {
@@ -115,10 +120,10 @@ export class Subscription {
   }
 
   /** The connection is gone. One that was heard gets one patience to come back. */
-  lost(): void {
+  lost(why: unknown): void {
     if (!this.gate.isOpen) {
       this.#wasDeaf = true;
-      this.gate.shut(new Error('the attempt to connect failed'));
+      this.gate.shut(why);
       return;
     }
     this.gate.reopen();

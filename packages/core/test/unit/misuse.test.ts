@@ -3,6 +3,11 @@ import { createCollapser } from '../../src/index.js';
 
 type Case = [name: string, options: unknown, message: string];
 
+/** Somebody's, who has fields of its own. */
+class Client {
+  readonly options = {};
+}
+
 const construction: Case[] = [
   ['null', null, 'expected options to be an object, got null'],
   ['a string', 'redis://', 'expected options to be an object, got a string of length 8'],
@@ -15,7 +20,18 @@ const construction: Case[] = [
   [
     'a coordinator that is none',
     { coordinator: {} },
-    'expected options.coordinator to be a coordinator, such as redisCoordinator(…), got an object of type Object',
+    'expected options.coordinator to be a coordinator, such as redisCoordinator({ redis }), got an object of type Object',
+  ],
+  [
+    'a client instead of a coordinator',
+    { coordinator: { connect: () => undefined, duplicate: () => undefined } },
+    'expected options.coordinator to be a coordinator, which redisCoordinator({ redis }) makes of a client, got an object of type Object',
+  ],
+  ['an instance instead of options', new Client(), 'expected options to be an object of options, got an object of type Client'],
+  [
+    'a short name that is like none',
+    { ttl: 1 },
+    "to have only the options name, coordinator, mode, defaults, limits, clock, random, got the unknown option 'ttl'",
   ],
   ['an unknown mode', { mode: 'watch' }, "expected options.mode to be one of 'collapse', 'observe', got a string of length 5"],
   [

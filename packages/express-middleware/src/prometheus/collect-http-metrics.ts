@@ -1,4 +1,4 @@
-import { checkOptions, misuse, objectWith, type OptionCheck } from '@oneflight/core';
+import { checkOptions, describe, misuse, objectWith, type OptionCheck } from '@oneflight/core';
 import { Counter, Gauge, type OpenMetricsContentType, register, type Registry } from 'prom-client';
 
 import type { CollapseHandler } from '../collapse.js';
@@ -23,7 +23,8 @@ export interface CollectHttpMetricsOptions {
  * already, or foreign metrics of the same names.
  */
 export function collectHttpMetrics(middleware: CollapseHandler, options: CollectHttpMetricsOptions = {}): () => void {
-  checkOptions('arguments', { middleware: middleware ?? null }, { middleware: isMiddleware });
+  const expected = isMiddleware(middleware);
+  if (expected !== undefined) throw misuse('ERR_ONEFLIGHT_OPTION', expected, describe(middleware));
   checkOptions('options', options, CHECKS);
   const { registry = register, prefix = 'oneflight_' } = options;
   const set = setOf(registry, prefix);

@@ -64,6 +64,13 @@ describe('the options of collapse', () => {
     expect(() => collapse(createCollapser(), options as never)).toThrow(refused);
   });
 
+  it.each<[unknown, string]>([
+    [undefined, 'undefined'],
+    [{ method: 'GET', headers: {} }, 'a request: mount what collapse() returns, not collapse itself'],
+  ])('come with a collapser; instead of %j one is asked for', (collapser, got) => {
+    expect(() => collapse(collapser as never)).toThrow(`expected a collapser: collapse(createCollapser(…)), got ${got}`);
+  });
+
   it.each([[undefined], [null], [{}]])('come with a collapser, and %j is none', (collapser) => {
     expect(() => collapse(collapser as never)).toThrow(expect.objectContaining({ code: 'ERR_ONEFLIGHT_OPTION' }));
   });

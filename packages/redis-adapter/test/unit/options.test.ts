@@ -42,6 +42,8 @@ test.each<[string, unknown, RegExp]>([
   ['no options', undefined, /expected redisCoordinator to be an object, got undefined/],
   ['no redis', {}, /expected redisCoordinator\.redis to be an ioredis Redis .* or a function that returns one, got undefined/],
   ['a URL as redis', { redis: 'redis://localhost' }, /got a string of length 17/],
+  ['a client of another library', { redis: { duplicate: () => {}, options: {}, isOpen: false } }, /got a client of another library/],
+  ['the class of clients', { redis: Redis }, /expected redisCoordinator\.redis to be a client, or .* \(\) => new Redis\(…\), got a class/],
   ['a misspelt name', { redis, leaseMS: 1 }, /the unknown option 'leaseMS'; did you mean 'leaseMs'\?/],
   [
     'a lease of the wrong type',
