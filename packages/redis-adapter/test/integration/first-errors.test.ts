@@ -36,7 +36,7 @@ function make(redis: () => Redis, more: Partial<RedisCoordinatorOptions> = {}): 
   return collapser;
 }
 
-const at = (port: number, more: RedisOptions = {}, host = '127.0.0.1') => new Redis(port, host, more);
+const at = (port: number, more: Pick<RedisOptions, 'username' | 'password'> = {}, host = '127.0.0.1') => new Redis(port, host, more);
 
 describe('the first call', () => {
   it.each<[string, () => Redis, string, RegExp]>([
