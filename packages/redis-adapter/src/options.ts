@@ -114,7 +114,7 @@ export function resolveOptions(options: RedisCoordinatorOptions, owner = 'redisC
  *
  * @throws TypeError ERR_ONEFLIGHT_OPTION
  */
-export function checkClient(client: unknown, what: string, expected = `${CLIENT}, or a function that returns one`): Redis | Cluster {
+function checkClient(client: unknown, what: string, expected = `${CLIENT}, or a function that returns one`): Redis | Cluster {
   if (isClient(client)) return client;
   // node-redis has much of the same shape.
   const isAnothers = typeof client === 'object' && client !== null && 'duplicate' in client;
