@@ -1,8 +1,8 @@
 // `npm run bench`: the benchmarks on a fresh clone, with nothing but Node. Its arguments go to the bench itself.
 // `npm run freshness`: what calls pay that ask for more than a load that runs.
 // `npm run soak`: what millions of flights leave in memory.
-// With `--node 24` (or 22, 26) on that Node, which is installed into .cache/node.
 // `npm run flight-cost`: what a flight over Redis costs a process, and where it goes.
+// With `--node 24` (or 22, 26) on that Node, which is installed into .cache/node.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { createLog } from './lib/log.mjs';

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { KeyHash } from './coordinator.js';
 import { describe, misuse } from './errors.js';
 
@@ -54,7 +54,7 @@ export function isCanonical(key: string): boolean {
  * UTF-16 because UTF-8 would fold different lone surrogates into one replacement character, and two keys into one.
  */
 export function hashKey(namespace: string, canonical: CanonicalKey): KeyHash {
-  return createHash('sha256').update(`${namespace.length}:${namespace}${canonical}`, 'utf16le').digest('base64url');
+  return hash('sha256', Buffer.from(`${namespace.length}:${namespace}${canonical}`, 'utf16le'), 'base64url');
 }
 
 /** The size of a canonical key in bytes, as `keyBytesMax` counts it. */

@@ -83,7 +83,7 @@ function dispatchBySlot(cluster: Cluster, batch: readonly Sending[]): void {
 
 async function dispatchToOwner(cluster: Cluster, group: readonly Sending[]): Promise<void> {
   const pipeline = cluster.pipeline();
-  for (const { name, args } of group) pipeline.callBuffer(name, [...args]);
+  for (const { content } of group) pipeline.callBuffer(content.name, [...content.args]);
   try {
     // ioredis may repeat all of it, so only the end counts, and not what each command says meanwhile.
     const results = (await pipeline.exec()) ?? [];
@@ -104,5 +104,5 @@ async function dispatchToOwner(cluster: Cluster, group: readonly Sending[]): Pro
 
 /** The slot is moving, or its master: ioredis follows the redirections of a command that is sent alone. In the order sent. */
 function redirect(cluster: Cluster, group: readonly Sending[]): void {
-  for (const { name, args, resolve, reject } of group) cluster.callBuffer(name, [...args]).then(resolve, reject);
+  for (const { content, resolve, reject } of group) cluster.callBuffer(content.name, [...content.args]).then(resolve, reject);
 }

@@ -26,11 +26,11 @@ import { defaultCodec } from './codec.js';
 import { ignore } from './connection.js';
 import { EarlyOutcomes } from './early-outcomes.js';
 import { type Flight, Frames, type SealedFrame } from './frames.js';
+import { linkScripts, type LinkScripts } from './link-scripts.js';
 import { parseMessage } from './message.js';
 import { NearValues } from './near.js';
 import type { ResolvedOptions } from './options.js';
 import { PlainCommand } from './outgoing.js';
-import { prepareScript } from './prepared-script.js';
 import {
   type ClaimReply,
   type EntryReply,
@@ -45,7 +45,6 @@ import {
   type StoredEntry,
   type StoredFrame,
 } from './replies.js';
-import { claim, invalidate, peek, release, renew, settle } from './scripts/generated.js';
 import { inboxOf, type KeyNames } from './scripts/keys.js';
 import type { Session } from './session.js';
 import type { Listener, Subscription } from './subscriber.js';
@@ -62,7 +61,8 @@ export class RedisLink implements CoordinatorLink {
   readonly #session: Session;
   readonly #options: ResolvedOptions;
   readonly #names: KeyNames;
-  readonly #scripts: ReturnType<typeof linkScripts>;
+  readonly #scripts: LinkScripts;
+  readonly #inlineBytesMax: number;
   readonly #broadcast: string;
   readonly #subscription: Subscription;
   readonly #frames: Frames;
@@ -85,6 +85,7 @@ export class RedisLink implements CoordinatorLink {
     this.#names = names;
     this.#broadcast = names.broadcast(replica.namespace);
     this.#scripts = linkScripts(names, options, session.isCluster, this.#broadcast);
+    this.#inlineBytesMax = session.isCluster ? Math.min(options.inlineBytesMax, CLUSTER_INLINE_BYTES_MAX) : options.inlineBytesMax;
     this.tags = new RedisTagIndex(session.commands, names, replica.namespace);
     this.#onClose = onClose;
     this.#unlisten = session.circuits.listen((state) => replica.receive({ kind: 'circuit', state }));
@@ -149,7 +150,11 @@ export class RedisLink implements CoordinatorLink {
 
   #send({ key, id, min, floor, strict, cache }: ClaimRequest, takeover: string): Promise<Claim> {
     const said = { id, min, seen: floor, takeover, strict: strict === true ? 1 : 0, accepts: accepts(cache) };
-    return this.#session.commands.run(this.#scripts.claim.call(key, said), (reply) => this.#opened(readClaim(reply), key, min));
+    return this.#session.commands.run(this.#claimScript(cache).call(key, said), (reply) => this.#opened(readClaim(reply), key, min));
+  }
+
+  #claimScript(cache: CacheRead | undefined): LinkScripts['claim'] {
+    return cache === undefined ? this.#scripts.claimUncached : this.#scripts.claim;
   }
 
   /** Opens the frame of what is stored. */
@@ -212,20 +217,29 @@ export class RedisLink implements CoordinatorLink {
       : this.#settle(request, flight, sealing);
   }
 
-  /** The frame goes by a SET in the same write: arguments of scripts are seen by tracing. */
   #settle({ key, id, token, outcome, cache }: SettleRequest, flight: Flight, sealed: SealedFrame | undefined): Promise<Settlement> {
-    const { commands, isCluster } = this.#session;
-    const { retainMs, inlineBytesMax } = this.#options;
-    const bare = this.#frames.sealBare(outcome.kind === 'unshareable' ? outcome.why : 'untravelable', flight);
-    const payload = this.#names.payload(key, id);
-    if (sealed !== undefined) {
-      // If it is refused, the script finds nothing there and says that the outcome cannot travel.
-      commands.send(new PlainCommand('set', [payload, sealed.bytes, 'PX', retainMs]), key, ignore).catch(ignore);
-    }
-    const inlineMax = isCluster ? Math.min(inlineBytesMax, CLUSTER_INLINE_BYTES_MAX) : inlineBytesMax;
-    const isInline = sealed !== undefined && sealed.opensAtOnce && sealed.bodyBytes <= inlineMax;
-    const said = { payload, key, id, token, bare, inlineMax: isInline ? sealed.bytes.length : bare.length, store: store(outcome, cache) };
-    return commands.run(this.#scripts.settle.call(key, said), readSettlement);
+    const said = { key, id, token, store: sealed === undefined ? '' : store(outcome, cache) };
+    const isInline = sealed === undefined || (sealed.opensAtOnce && sealed.bodyBytes <= this.#inlineBytesMax);
+    if (this.#session.isCluster && sealed !== undefined) return this.#settleOnCluster(said, flight, sealed, isInline);
+    const given = sealed?.bytes ?? this.#frames.sealBare(outcome.kind === 'unshareable' ? outcome.why : 'untravelable', flight);
+    const script = said.store === '' ? this.#scripts.settleUncached : this.#scripts.settle;
+    return this.#session.commands.run(script.call(key, { ...said, given, inlineMax: isInline ? given.length : 0 }), readSettlement);
+  }
+
+  /** There tracing sees the arguments of a script, so the frame goes by a SET in the same write. */
+  #settleOnCluster(
+    said: { readonly key: KeyHash; readonly id: FlightId; readonly token: number; readonly store: string },
+    flight: Flight,
+    sealed: SealedFrame,
+    isInline: boolean,
+  ): Promise<Settlement> {
+    const { commands } = this.#session;
+    const payload = this.#names.payload(said.key, said.id);
+    // If it is refused, the script finds nothing there and says that the outcome cannot travel.
+    commands.send(new PlainCommand('set', [payload, sealed.bytes, 'PX', this.#options.retainMs]), payload, ignore).catch(ignore);
+    const given = this.#frames.sealBare('untravelable', flight);
+    const inlineMax = isInline ? sealed.bytes.length : given.length;
+    return commands.run(this.#scripts.settleOnCluster.call(said.key, { ...said, payload, given, inlineMax }), readSettlement);
   }
 
   async release({ key, id, failed = false }: ReleaseRequest): Promise<void> {
@@ -301,25 +315,6 @@ function closed(): CoordinatorError {
   return new CoordinatorError('unavailable', 'this link to Redis was closed');
 }
 
-/** What each script is given in every call. Arguments that a cluster needs otherwise are here, and nowhere else. */
-function linkScripts(names: KeyNames, options: ResolvedOptions, isCluster: boolean, broadcast: string) {
-  const { lease, state, waiters, outcome, value, failure } = names;
-  const { leaseMs, retainMs } = options;
-  const [stateMs, floorMs, hearsAll] = [2 * leaseMs, FLOOR_MS, isCluster ? 0 : 1];
-  const settling = { retainMs, recoveryMs: Math.min(retainMs, recoveryMs(options)), hearsAll };
-  return {
-    claim: prepareScript(claim, {
-      ...{ lease, state, waiters, outcome, value, failure },
-      ...{ leaseMs, stateMs, floorMs, waitersMs: waitersMs(options) },
-    }),
-    renew: prepareScript(renew, { lease, state, waiters, leaseMs, stateMs }),
-    settle: prepareScript(settle, { lease, state, waiters, outcome, value, failure, ...settling }),
-    release: prepareScript(release, { lease, state, waiters, stateMs, hearsAll }),
-    invalidate: prepareScript(invalidate, { lease, state, value, failure, broadcast, floorMs }),
-    peek: prepareScript(peek, { state, value }),
-  };
-}
-
 /** How old stored outcomes may be, as claim.lua reads it. */
 function accepts(cache: CacheRead | undefined): string {
   if (cache === undefined) return '';
@@ -343,21 +338,8 @@ function storeMs(outcome: Outcome, cache: CacheWrite | undefined): number {
   return Math.ceil(outcome.kind === 'value' ? cache.valueMs : cache.errorMs);
 }
 
-/** Longer than any load may run: what was begun before an invalidation finds its floor when it ends. */
-export const FLOOR_MS = 600_000;
-
-/** How long a waiter is remembered: two of its longest rechecks. */
-export function waitersMs({ recheckMs, leaseMs }: Pick<ResolvedOptions, 'recheckMs' | 'leaseMs'>): number {
-  return Math.max(8 * recheckMs + 1_000, leaseMs);
-}
-
 /** Every node of a cluster carries every message: an outcome only travels inline where the notice would be as long. */
 const CLUSTER_INLINE_BYTES_MAX = 256;
 const NO_TAKEOVER = '0';
 const THIS_SERVER_DECIDES = '1';
 const UNTRAVELABLE = Object.freeze({ kind: 'unshareable', why: 'untravelable' } as const);
-
-/** The longest recheck of a waiter that the server does not know, with its jitter, and the longest that its claim may take. */
-function recoveryMs({ recheckMs, commandTimeoutMs }: Pick<ResolvedOptions, 'recheckMs' | 'commandTimeoutMs'>): number {
-  return 4 * recheckMs + Math.ceil(recheckMs / 5) + 8 * commandTimeoutMs;
-}

@@ -7,6 +7,8 @@ import { type Argument, encodeCommand, type Wire } from './wire.js';
 export interface Content {
   readonly name: string;
   readonly args: readonly Argument[];
+  /** The arguments as tracing may show them. */
+  readonly shown: readonly Argument[];
   readonly wire: Wire;
   /** What to send instead where the server does not know the script. */
   inFull?(): Content;
@@ -20,6 +22,10 @@ export class PlainCommand implements Content {
   constructor(name: string, args: readonly Argument[]) {
     this.name = name;
     this.args = args;
+  }
+
+  get shown(): readonly Argument[] {
+    return this.args;
   }
 
   get wire(): Wire {
@@ -40,8 +46,7 @@ export interface Route {
 /** A command on its way to a server, whoever waits for it. */
 export interface Sending {
   readonly slot: number;
-  readonly name: string;
-  readonly args: readonly Argument[];
+  readonly content: Content;
   /** It is on its way from now on. */
   leaves(): void;
   resolve(reply: unknown): void;
@@ -77,6 +82,10 @@ export class Outgoing<T> implements Sending {
     this.reject = (error) => this.#failed(error);
   }
 
+  get content(): Content {
+    return this.#content;
+  }
+
   leaves(): void {
     this.#isSent = true;
     this.#route.breaker?.sent();
@@ -95,7 +104,7 @@ export class Outgoing<T> implements Sending {
   }
 
   get args(): readonly Argument[] {
-    return this.#content.args;
+    return this.#content.shown;
   }
 
   toWritable(): Wire {

@@ -92,6 +92,11 @@ export class PreparedCall<N extends string> {
     this.#said = said;
   }
 
+  /** Bytes are an outcome, and nobody's business. */
+  get shown(): readonly Argument[] {
+    return this.args.map((argument) => (typeof argument === 'object' ? '?' : argument));
+  }
+
   get args(): readonly Argument[] {
     return this.#script.list(this.name === 'eval' ? 'lua' : 'sha1', this.hash, this.#said);
   }

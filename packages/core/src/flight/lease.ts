@@ -63,8 +63,9 @@ export class Lease {
 
   settleAs(outcome: Outcome, cache: CacheWrite | undefined, tags: readonly string[] = []): Promise<number | undefined> {
     this.#host.report.settled(this.#claimant.id, outcome.kind === 'unshareable' ? 0 : outcome.bytes.byteLength);
+    if (tags.length === 0) return this.#claimant.settle(this.token, outcome, cache);
     const tagged = { tags: tags.map((tag) => this.#host.tagName(tag)), since: this.#tagTime };
-    return this.#claimant.settle(this.token, outcome, cache, tags.length === 0 ? undefined : tagged);
+    return this.#claimant.settle(this.token, outcome, cache, tagged);
   }
 
   /** Gives it up: a waiter elsewhere leads next. */

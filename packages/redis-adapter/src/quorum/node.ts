@@ -1,6 +1,7 @@
 import type { ClaimRequest, FlightId, KeyHash } from '@oneflight/core';
 import { ignore } from '../connection.js';
-import { FLOOR_MS, type RedisLink, waitersMs } from '../link.js';
+import type { RedisLink } from '../link.js';
+import { FLOOR_MS, waitersMs } from '../link-scripts.js';
 import type { ResolvedOptions } from '../options.js';
 import { PlainCommand } from '../outgoing.js';
 import { prepareScript } from '../prepared-script.js';

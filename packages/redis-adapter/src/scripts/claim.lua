@@ -5,8 +5,8 @@
 -- KEYS[2] state      hash n, fl, f, t, rec, a
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
--- KEYS[5] value      hash t, o, at, d, l: the value that was stored on request
--- KEYS[6] failure    hash t, o, at, d: the error that was stored on request
+-- KEYS[5] value      hash t, o, at, d, l: the value that was stored on request; absent where none may answer
+-- KEYS[6] failure    hash t, o, at, d: the error that was stored on request; absent with the value
 -- ARGV[1] id         `inbox#sequence`, chosen by the claimer
 -- ARGV[2] min        the lowest token that may answer it; 0 when it asks for the first time
 -- ARGV[3] seen       the highest floor that the claimer knows
@@ -191,6 +191,6 @@ if is_new then floor = token - 1 end
 if holder then redis.call('DEL', lease) end
 redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
 redis.call('HSET', state, 'n', integer(token), 'fl', integer(floor), 'f', id, 't', integer(token), 'rec', recovery)
-keep(state_ms)
+if is_new then redis.call('PEXPIRE', state, state_ms) else keep(state_ms) end
 redis.call('HDEL', waiters, id)
 return lead(token)

@@ -71,7 +71,7 @@ export const claim = {
   name: 'claim',
   keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure'],
   args: ['id', 'min', 'seen', 'takeover', 'leaseMs', 'stateMs', 'floorMs', 'waitersMs', 'strict', 'accepts'],
-  sha1: '28951c9e0f6e5940deeffce6114cd6c28b18ad82',
+  sha1: '42b312a0fdf5946b19961b723487704d8476d95a',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -208,7 +208,7 @@ if is_new then floor = token - 1 end
 if holder then redis.call('DEL', lease) end
 redis.call('SET', lease, id .. ' ' .. integer(token), 'NX', 'PX', lease_ms)
 redis.call('HSET', state, 'n', integer(token), 'fl', integer(floor), 'f', id, 't', integer(token), 'rec', recovery)
-keep(state_ms)
+if is_new then redis.call('PEXPIRE', state, state_ms) else keep(state_ms) end
 redis.call('HDEL', waiters, id)
 return lead(token)`,
 } as const;
@@ -476,8 +476,8 @@ return {'held', stored[1] or '0', redis.call('HLEN', waiters)}`,
 export const settle = {
   name: 'settle',
   keys: ['lease', 'state', 'waiters', 'outcome', 'value', 'failure', 'payload'],
-  args: ['key', 'id', 'token', 'bare', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll', 'store'],
-  sha1: 'c8467c5f7d5ebe97b2ae5b62a66778ecfcd1046a',
+  args: ['key', 'id', 'token', 'given', 'retainMs', 'recoveryMs', 'inlineMax', 'hearsAll', 'store'],
+  sha1: 'd2568edae9d0974be23cd306716d39d089b86f31',
   lua: `local lease = KEYS[1]
 local state = KEYS[2]
 local waiters = KEYS[3]
@@ -488,23 +488,27 @@ local payload = KEYS[7]
 local key = ARGV[1]
 local id = ARGV[2]
 local token = ARGV[3]
-local bare = ARGV[4]
+local given = ARGV[4]
 local retain_ms = ARGV[5]
 local recovery_ms = ARGV[6]
 local inline_max = tonumber(ARGV[7])
 local hears_all = ARGV[8]
 local store = ARGV[9]
 redis.call('HDEL', waiters, id)
-local sent = redis.call('GET', payload)
-local frame = sent or bare
+local sent = given
+if payload then sent = redis.call('GET', payload) end
+local frame = sent or given
 local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
 local floor = stored[1] or ''
 local owns = stored[2] == id
 local served = {}
 local inboxes = {}
 local waiting = redis.call('HGETALL', waiters)
+local left = 0
 for i = 1, #waiting, 2 do
-  if tonumber(waiting[i + 1]) <= tonumber(token) then
+  if tonumber(waiting[i + 1]) > tonumber(token) then
+    left = left + 1
+  else
     redis.call('HDEL', waiters, waiting[i])
     local inbox, sequence = string.match(waiting[i], '^([^#]*)#(.*)$')
     if inbox then
@@ -535,7 +539,8 @@ if owns then
   redis.call('DEL', lease)
   redis.call('HDEL', state, 'f', 't', 'rec', 'a')
 end
-local what, store_ms, load_ms, age_ms, own = string.match(store, '^(%a+) (%d+) (%d+) (%d+) ([%d ]*)$')
+local what, store_ms, load_ms, age_ms, own
+if store ~= '' then what, store_ms, load_ms, age_ms, own = string.match(store, '^(%a+) (%d+) (%d+) (%d+) ([%d ]*)$') end
 if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(stored[1]) then
   local where = what == 'value' and value or failure
   local time = redis.call('TIME')
@@ -545,8 +550,8 @@ if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(
   if type(kept) ~= 'table' then redis.call('PEXPIRE', where, store_ms) end
   if redis.call('PTTL', state) < tonumber(store_ms) then redis.call('PEXPIRE', state, store_ms) end
 end
-redis.call('DEL', payload)
-if redis.call('EXISTS', lease) == 0 then
+if payload then redis.call('DEL', payload) end
+if left > 0 and redis.call('EXISTS', lease) == 0 then
   for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
     local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
     if inbox then

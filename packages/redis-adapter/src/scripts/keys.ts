@@ -12,7 +12,7 @@ import type { FlightId, KeyHash, TagHash } from '@oneflight/core';
  * | `prefix:v1:{hash}:r` | hash | outcome: `t` token, `o` frame | `retainMs`; less where nobody was registered |
  * | `prefix:v1:{hash}:v` | hash | the value that was stored on request: `t` token, `o` frame, `at` when it settled, `d` how long its load took | as long as a caller may accept it |
  * | `prefix:v1:{hash}:e` | hash | the error that was stored on request, the same way | `lingerMs` or `negativeTtlMs` |
- * | `prefix:v1:{hash}:p:id` | string | the frame on its way into the settle script, which deletes it | `retainMs` |
+ * | `prefix:v1:{hash}:p:id` | string | on Cluster, the frame on its way into the settle script, which deletes it | `retainMs` |
  * | `prefix:v1:{tag}:k` | sorted set | the keys that carry a tag: hash by when its note ends | a minute longer than their values |
  * | `prefix:v1:{tag}:i` | string | token of the tag's last invalidation | 10 minutes |
  * | `prefix:v1:{tag}:g` | set | names of the batches of keys that wait to be invalidated | as long as their values may |

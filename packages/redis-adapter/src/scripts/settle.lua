@@ -5,13 +5,13 @@
 -- KEYS[2] state      hash n, fl, f, t, rec, a
 -- KEYS[3] waiters    hash waiter id -> min
 -- KEYS[4] outcome    hash t, o: the newest outcome that somebody waited for
--- KEYS[5] value      hash t, o, at, d, l: the value that was stored on request
--- KEYS[6] failure    hash t, o, at, d: the error that was stored on request
--- KEYS[7] payload    string: the frame, put there by a SET in the same write, because tracing shows arguments
+-- KEYS[5] value      hash t, o, at, d, l: the value that was stored on request; absent where nothing is to be stored
+-- KEYS[6] failure    hash t, o, at, d: the error that was stored on request; absent with the value
+-- KEYS[7] payload    string: on Cluster the frame, put there by a SET in the same write; absent elsewhere
 -- ARGV[1] key        the key's hash, for messages
 -- ARGV[2] id
 -- ARGV[3] token
--- ARGV[4] bare       the frame to use when nothing is under the payload key
+-- ARGV[4] given      the frame; on Cluster, where tracing would show it, the one to use when nothing is under the payload key
 -- ARGV[5] retain_ms
 -- ARGV[6] recovery_ms how long the outcome is kept when nobody is registered: as long as an unknown waiter may take to ask
 -- ARGV[7] inline_max how many bytes of frame a message may carry
@@ -33,7 +33,7 @@ local payload = KEYS[7]
 local key = ARGV[1]
 local id = ARGV[2]
 local token = ARGV[3]
-local bare = ARGV[4]
+local given = ARGV[4]
 local retain_ms = ARGV[5]
 local recovery_ms = ARGV[6]
 local inline_max = tonumber(ARGV[7])
@@ -43,8 +43,9 @@ local store = ARGV[9]
 -- First a write that needs no memory: after it a full server does not stop this script half way.
 redis.call('HDEL', waiters, id)
 
-local sent = redis.call('GET', payload)
-local frame = sent or bare
+local sent = given
+if payload then sent = redis.call('GET', payload) end
+local frame = sent or given
 local stored = redis.call('HMGET', state, 'fl', 'f', 't', 'rec')
 local floor = stored[1] or ''
 local owns = stored[2] == id
@@ -52,8 +53,11 @@ local owns = stored[2] == id
 local served = {}
 local inboxes = {}
 local waiting = redis.call('HGETALL', waiters)
+local left = 0
 for i = 1, #waiting, 2 do
-  if tonumber(waiting[i + 1]) <= tonumber(token) then
+  if tonumber(waiting[i + 1]) > tonumber(token) then
+    left = left + 1
+  else
     redis.call('HDEL', waiters, waiting[i])
     local inbox, sequence = string.match(waiting[i], '^([^#]*)#(.*)$')
     if inbox then
@@ -91,7 +95,8 @@ end
 
 -- Stored only by the flight that owns its key, and never what was begun before an invalidation. An error is stored beside
 -- the last value, which may still be served stale; a value removes the error.
-local what, store_ms, load_ms, age_ms, own = string.match(store, '^(%a+) (%d+) (%d+) (%d+) ([%d ]*)$')
+local what, store_ms, load_ms, age_ms, own
+if store ~= '' then what, store_ms, load_ms, age_ms, own = string.match(store, '^(%a+) (%d+) (%d+) (%d+) ([%d ]*)$') end
 if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(stored[1]) then
   local where = what == 'value' and value or failure
   local time = redis.call('TIME')
@@ -102,10 +107,10 @@ if what and sent and owns and stored[3] == token and tonumber(token) > tonumber(
   -- The floor outlives what it fences: a state that was made anew would begin above the stored token and hide the entry.
   if redis.call('PTTL', state) < tonumber(store_ms) then redis.call('PEXPIRE', state, store_ms) end
 end
-redis.call('DEL', payload)
+if payload then redis.call('DEL', payload) end
 
 -- Those who are left wait for a later flight. The first whose inbox has a listener is chosen to lead it.
-if redis.call('EXISTS', lease) == 0 then
+if left > 0 and redis.call('EXISTS', lease) == 0 then
   for _, waiter in ipairs(redis.call('HKEYS', waiters)) do
     local inbox, sequence = string.match(waiter, '^([^#]*)#(.*)$')
     if inbox then
