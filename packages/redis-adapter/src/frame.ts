@@ -32,7 +32,8 @@ export function encodeFrame(frame: Frame, isSigned: boolean): Buffer {
   bytes[0] = FRAME_VERSION;
   bytes[1] =
     (KINDS.indexOf(kind) + 1) | (trace === undefined ? 0 : TRACED) | (rawBytes === undefined ? 0 : COMPRESSED) | (isSigned ? SIGNED : 0);
-  bytes.writeBigUInt64BE(BigInt(token), 2);
+  bytes.writeUInt32BE(Math.floor(token / U32), 2);
+  bytes.writeUInt32BE(token % U32, 6);
   bytes.writeUIntBE(expiresAt, 10, 6);
   let at = writeText(bytes, key, FIXED_BYTES);
   at = writeText(bytes, id, at);
@@ -54,12 +55,12 @@ export function decodeFrame(bytes: Buffer): ReceivedFrame | RejectedFrame {
   const idEnd = textEnd(bytes, keyEnd);
   const traceEnd = (tag & TRACED) === 0 ? idEnd : idEnd + TRACE_BYTES;
   const start = (tag & COMPRESSED) === 0 ? traceEnd : traceEnd + RAW_SIZE_BYTES;
-  const token = bytes.readBigUInt64BE(2);
+  const token = bytes.readUInt32BE(2) * U32 + bytes.readUInt32BE(6);
   if (start > end || token > Number.MAX_SAFE_INTEGER) return rejected('malformed');
   if (isBare(kind) && idEnd !== end) return rejected('malformed');
   return {
     kind,
-    token: Number(token),
+    token,
     expiresAt: bytes.readUIntBE(10, 6),
     key: bytes.toString('latin1', FIXED_BYTES + 1, keyEnd),
     id: bytes.toString('latin1', keyEnd + 1, idEnd),
@@ -101,6 +102,7 @@ const TRACED = 0x20;
 const COMPRESSED = 0x40;
 const SIGNED = 0x80;
 const FIXED_BYTES = 16;
+const U32 = 4_294_967_296;
 const TRACE_BYTES = 25;
 const RAW_SIZE_BYTES = 4;
 const SIGNATURE_BYTES = 32;

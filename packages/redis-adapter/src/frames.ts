@@ -1,6 +1,6 @@
 import { type FlightId, isTraceparent, type KeyHash, type Outcome } from '@oneflight/core';
 import { compress, decompress, decompressLater, SYNC_BYTES_MAX } from './compression.js';
-import { decodeFrame, encodeFrame, type Frame, FRAME_OVERHEAD_BYTES_MAX, rejected, type RejectedFrame } from './frame.js';
+import { decodeFrame, encodeFrame, type Frame, FRAME_OVERHEAD_BYTES_MAX, type FrameKind, rejected, type RejectedFrame } from './frame.js';
 import type { ResolvedOptions } from './options.js';
 import { hasKeys, Signer } from './signing.js';
 
@@ -31,16 +31,16 @@ export class Frames {
     if (bytes.byteLength > this.#payloadBytesMax) return undefined;
     // The frame has room for one that is valid, and for nothing else.
     const trace = isTraceparent(outcome.trace) ? outcome.trace : undefined;
-    const close = (body: Buffer | undefined): SealedFrame =>
-      this.#close({ kind, trace, body: body ?? bytes, rawBytes: body === undefined ? undefined : bytes.byteLength }, flight);
-    if (bytes.byteLength < this.#compressBytesMin) return close(undefined);
+    if (bytes.byteLength < this.#compressBytesMin) return this.#close(kind, trace, bytes, undefined, flight);
+    const close = (shorter: Buffer | undefined): SealedFrame =>
+      this.#close(kind, trace, shorter ?? bytes, shorter === undefined ? undefined : bytes.byteLength, flight);
     const shorter = compress(bytes);
     return shorter instanceof Promise ? shorter.then(close) : close(shorter);
   }
 
   /** The frame that says there is nothing to share, and why. */
   sealBare(why: 'untravelable' | 'private', flight: Flight): Buffer {
-    return this.#close({ kind: why, body: NOTHING, rawBytes: undefined }, flight).bytes;
+    return this.#close(why, undefined, NOTHING, undefined, flight).bytes;
   }
 
   /** Opens a frame that arrived in a message. What takes long to decompress is refused: it has to be fetched. */
@@ -60,9 +60,15 @@ export class Frames {
     return outcomeOf(frame, await decompressLater(frame.body, frame.rawBytes));
   }
 
-  #close(content: Content, { key, id, token, livesMs }: Flight): SealedFrame {
-    const { body, rawBytes } = content;
-    const frame = encodeFrame({ ...content, token, expiresAt: Date.now() + livesMs, key, id }, this.#signer !== undefined);
+  #close(
+    kind: FrameKind,
+    trace: string | undefined,
+    body: Uint8Array,
+    rawBytes: number | undefined,
+    { key, id, token, livesMs }: Flight,
+  ): SealedFrame {
+    const expiresAt = Date.now() + livesMs;
+    const frame = encodeFrame({ kind, token, expiresAt, key, id, rawBytes, trace, body }, this.#signer !== undefined);
     return {
       bytes: this.#signer === undefined ? frame : Buffer.concat([frame, this.#signer.sign(frame)]),
       bodyBytes: body.byteLength,
@@ -113,9 +119,6 @@ export type FrameOptions = Pick<ResolvedOptions, 'prefix' | 'payloadBytesMax' | 
 /** How far the clocks of two replicas may be apart before they refuse each other's signed outcomes. */
 const CLOCKS_DIFFER_MS_MAX = 30_000;
 const NOTHING = new Uint8Array(0);
-
-/** What is an outcome's own in its frame. */
-type Content = Pick<Frame, 'kind' | 'trace' | 'rawBytes' | 'body'>;
 
 function outcomeOf({ kind, trace }: Frame, bytes: Uint8Array | undefined): Outcome | RejectedFrame {
   if (kind === 'untravelable' || kind === 'private') return { kind: 'unshareable', why: kind };

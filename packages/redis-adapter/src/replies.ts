@@ -3,17 +3,24 @@ import { protocolError } from './failures.js';
 
 /** The answer of claim.lua; a stored outcome is still in its frame. Throws CoordinatorError `protocol` for any other shape. */
 export function readClaim(reply: unknown): ClaimReply {
-  const [tag, ...rest] = fields(reply, 'claim.lua');
+  const items = itemsOf(reply, 'claim.lua');
+  const tag = text(items[0]);
   switch (tag) {
     case 'lead':
-      return readLead(rest);
+      return readLead(items);
     case 'follow':
-      return { role: 'follower', min: integer(rest[0]), floor: integer(rest[1]), leaseLeftMs: integer(rest[2]), flightId: text(rest[3]) };
+      return {
+        role: 'follower',
+        min: integer(items[1]),
+        floor: integer(items[2]),
+        leaseLeftMs: integer(items[3]),
+        flightId: text(items[4]),
+      };
     case 'settled':
-      return readSettled(rest);
+      return readSettled(items);
     case 'cached':
     case 'stale':
-      return { role: tag, floor: integer(rest[1]), entry: readEntry([rest[0], ...rest.slice(2)]) };
+      return { role: tag, floor: integer(items[2]), entry: readEntry([items[1], ...items.slice(3)]) };
     default:
       throw protocolError("the reply 'lead', 'follow', 'settled', 'cached' or 'stale' of claim.lua");
   }
@@ -37,8 +44,9 @@ export function readRenewal(reply: unknown): Renewal {
 
 /** The answer of settle.lua. Throws CoordinatorError `protocol` for any other shape. */
 export function readSettlement(reply: unknown): Settlement {
-  const [tag, floor] = fields(reply, 'settle.lua');
-  if (tag === 'settled' || tag === 'detached') return { state: tag, floor: integerOrNothing(floor) };
+  const items = itemsOf(reply, 'settle.lua');
+  const tag = text(items[0]);
+  if (tag === 'settled' || tag === 'detached') return { state: tag, floor: integerOrNothing(items[1]) };
   throw protocolError("the reply 'settled' or 'detached' of settle.lua");
 }
 
@@ -116,9 +124,9 @@ export interface StoredFrame {
   readonly floor: number;
 }
 
-function readLead([token, floor, attempt, ...entry]: readonly unknown[]): LeadReply {
-  const lead = { role: 'leader', fencingToken: integer(token), floor: integer(floor), attempt: integer(attempt) } as const;
-  return entry.length === 0 ? lead : { ...lead, entry: readEntry(entry) };
+function readLead(items: readonly unknown[]): LeadReply {
+  const lead = { role: 'leader', fencingToken: integer(items[1]), floor: integer(items[2]), attempt: integer(items[3]) } as const;
+  return items.length === 4 ? lead : { ...lead, entry: readEntry(items.slice(4)) };
 }
 
 function readEntry([token, ageMs, loadMs, lifetimes, frame]: readonly unknown[]): StoredEntry {
@@ -132,16 +140,20 @@ function readLifetimes(lifetimes: string): StoredLifetimes | undefined {
   return { ttlMs: integer(ttlMs), staleWhileRevalidateMs: integer(staleWhileRevalidateMs), staleIfErrorMs: integer(staleIfErrorMs) };
 }
 
-function readSettled([token, floor, frame]: readonly unknown[]): StoredFrame {
+function readSettled([, token, floor, frame]: readonly unknown[]): StoredFrame {
   if (!Buffer.isBuffer(frame)) throw protocolError('a frame with a settled outcome');
   return { role: 'settled', frame, fencingToken: integer(token), floor: integer(floor) };
 }
 
 /** The tag of a script's reply, and the rest of it. */
 export function fields(reply: unknown, script: string): [tag: string, ...rest: unknown[]] {
-  if (!Array.isArray(reply) || reply.length === 0) throw protocolError(`an array from ${script}`);
-  const items: readonly unknown[] = reply;
+  const items = itemsOf(reply, script);
   return [text(items[0]), ...items.slice(1)];
+}
+
+function itemsOf(reply: unknown, script: string): readonly unknown[] {
+  if (!Array.isArray(reply) || reply.length === 0) throw protocolError(`an array from ${script}`);
+  return reply;
 }
 
 /** A string, as which Redis may give a Buffer. */
@@ -153,12 +165,32 @@ export function text(value: unknown): string {
 
 /** Tokens travel as decimal strings, because Lua would round them; counts and durations as integers. */
 export function integer(value: unknown): number {
-  const number = typeof value === 'number' ? value : /^\d{1,16}$/.test(text(value)) ? Number(text(value)) : Number.NaN;
+  const number = typeof value === 'number' ? value : Buffer.isBuffer(value) ? decimal(value) : numberIn(text(value));
   if (!Number.isSafeInteger(number) || number < 0) throw protocolError('a whole number');
   return number;
 }
 
 /** As `integer`; undefined for an empty string. */
 export function integerOrNothing(value: unknown): number | undefined {
-  return text(value) === '' ? undefined : integer(value);
+  const isEmpty = Buffer.isBuffer(value) ? value.length === 0 : text(value) === '';
+  return isEmpty ? undefined : integer(value);
 }
+
+function numberIn(digits: string): number {
+  return /^\d{1,16}$/.test(digits) ? Number(digits) : Number.NaN;
+}
+
+/** As `numberIn`, without a text in between: most replies are numbers. */
+function decimal(digits: Buffer): number {
+  if (digits.length === 0 || digits.length > DIGITS_MAX) return Number.NaN;
+  let number = 0;
+  for (const digit of digits) {
+    if (digit < ZERO || digit > NINE) return Number.NaN;
+    number = number * 10 + digit - ZERO;
+  }
+  return number;
+}
+
+const DIGITS_MAX = 16;
+const ZERO = 0x30;
+const NINE = 0x39;

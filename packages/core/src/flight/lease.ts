@@ -1,6 +1,7 @@
 import type { Claimant } from '../claimant.js';
 import type { Timer } from '../clock.js';
 import type { CacheWrite, Outcome, Renewal } from '../coordinator.js';
+import type { Bounded } from '../deadlines.js';
 import type { FlightHost } from '../flight-host.js';
 import type { Waiter } from '../waiters.js';
 import type { Landed, Outcomes } from './outcomes.js';
@@ -9,7 +10,7 @@ import type { Landed, Outcomes } from './outcomes.js';
 export type OnRenewal = (lease: Lease, renewal: Renewal) => void;
 
 /** A leader's right to load a key, as long as it is kept; it ends by a settle or a release. */
-export class Lease {
+export class Lease implements Bounded {
   readonly token: number;
   readonly #host: FlightHost;
   readonly #claimant: Claimant;
@@ -46,6 +47,10 @@ export class Lease {
     this.#renewLater();
   }
 
+  onDeadline(): void {
+    void this.renew();
+  }
+
   stop(): void {
     this.#onRenewal = undefined;
     this.#timer?.cancel();
@@ -76,6 +81,7 @@ export class Lease {
   #renewLater(): void {
     if (this.#onRenewal === undefined) return;
     this.#timer?.cancel();
-    this.#timer = this.#host.clock.setTimer(() => void this.renew(), this.#claimant.timings.leaseMs / 3);
+    const everyMs = this.#claimant.timings.leaseMs / 3;
+    this.#timer = this.#host.deadlines.start(this, this.#host.clock.now() + everyMs, everyMs);
   }
 }
