@@ -56,8 +56,12 @@ export class CheckIn {
 
   /** Resolves with the value alone. */
   run(key: Key, loader: unknown, options: object | undefined): Promise<unknown> {
-    const open = typeof key === 'string' && isCanonical(key) ? this.#boarding.openFlight(key) : undefined;
-    return this.#joinGroup(open, loader, options) ?? this.call(key, loader, options, false);
+    try {
+      const open = typeof key === 'string' && isCanonical(key) ? this.#boarding.openFlight(key) : undefined;
+      return this.#joinGroup(open, loader, options) ?? this.call(key, loader, options, false);
+    } catch (error) {
+      return rejected(error); // A property of the options that throws.
+    }
   }
 
   /** The shortest way, and that of most calls on a busy key: along with others who came at this moment and want the same. */

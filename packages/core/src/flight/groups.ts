@@ -29,9 +29,13 @@ export class Group {
     return this.#isOpen && line !== undefined && line.callers < callersMax && this.#wantsTheSame(given);
   }
 
-  /** The options are compared with a copy: their owner may change them between two calls. */
+  /**
+   * The options are compared with a copy: their owner may change them between two calls. What is in them by identity:
+   * equal functions and arrays may be made anew for each call, and then each has a promise of its own.
+   */
   #wantsTheSame(given: GivenOptions): boolean {
     if (given === undefined || this.#given === undefined) return given === this.#given;
+    if (typeof given !== 'object' || given === null) return false;
     let count = 0;
     for (const name in given) {
       if (given[name] !== this.#given[name] || !(name in this.#given)) return false;

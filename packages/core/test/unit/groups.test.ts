@@ -80,6 +80,28 @@ describe('callers who join a load at the same moment', () => {
     await Promise.all([...calls, unset]);
   });
 
+  it.each([5, 'ttlMs', null])('do not come along with options that are none: %s', async (options) => {
+    const { collapser, load } = setup();
+    const calls = [collapser.run('seats', load), collapser.run('seats', load, {})];
+    await expect(collapser.run('seats', load, options as never)).rejects.toMatchObject({ code: 'ERR_ONEFLIGHT_OPTION' });
+    load.runs[0]?.end('v');
+    await Promise.all(calls);
+  });
+
+  it('get an error of their own options by rejection', async () => {
+    const { collapser, load } = setup();
+    const calls = [collapser.run('seats', load), collapser.run('seats', load, { ttlMs: 5 })];
+    const options = Object.defineProperty({}, 'ttlMs', {
+      enumerable: true,
+      get() {
+        throw new RangeError('thrown by the options');
+      },
+    });
+    await expect(collapser.run('seats', load, options)).rejects.toThrow('thrown by the options');
+    load.runs[0]?.end('v');
+    await Promise.all(calls);
+  });
+
   it('are told apart by options that change between two calls', async () => {
     const { collapser, load } = setup();
     const first = collapser.run('seats', load);
