@@ -12,7 +12,7 @@ import { factsOfMachine } from './report/machine.js';
 import { slopeOf } from './soak/heap.js';
 import { keysLeft, usedMemory } from './soak/redis-keys.js';
 import { type Course, type Sample, soak } from './soak/soak.js';
-import { TURNS } from './soak/turns.js';
+import { NAMES, TURNS } from './soak/turns.js';
 
 /*
  * What is left in memory after millions of flights of all kinds: nothing that grows with their number. First without a
@@ -24,7 +24,7 @@ Flies millions of flights of all kinds in one process and looks at its memory me
 
   --flights   how many without a coordinator; 10,000,000 by default
   --redis     how many over Redis, by two replicas; 300,000 by default
-  --quick     200,000 and 6,000, which takes about half a minute; a slope is then told less exactly
+  --quick     200,000 and 12,000, which takes about half a minute; a slope is then told less exactly
   --node      on that Node (${NODES.join(', ')}), as in the bench
   --json      writes the samples to FILE as well
 
@@ -56,7 +56,7 @@ const FULL = {
 
 const QUICK = {
   alone: { flights: 200_000, samples: 8, bytesMax: 3 },
-  redis: { flights: 6_000, samples: 8, bytesMax: 100 },
+  redis: { flights: 12_000, samples: 8, bytesMax: 100 },
 } satisfies Record<string, Size>;
 
 if (values.help) console.log(HELP);
@@ -82,7 +82,7 @@ interface Outcome {
 
 async function soakAlone(size: Size): Promise<Outcome> {
   const collapser = createCollapser();
-  const samples = await course([collapser], { ...size, parallel: 1_000 }, () => []);
+  const samples = await course([collapser], { ...size, parallel: 1_000, keysMax: Number.POSITIVE_INFINITY }, () => []);
   await collapser.close();
   return tell(
     'without a coordinator',
@@ -99,7 +99,7 @@ async function soakRedis(size: Size): Promise<Outcome> {
   const connect = () => createCollapser({ coordinator: redisCoordinator({ ...options, redis: () => new Redis(server.url) }) });
   const replicas = [connect(), connect()];
   try {
-    const samples = await course(replicas, { ...size, parallel: 300 }, async () => [await usedMemory(server)]);
+    const samples = await course(replicas, { ...size, parallel: 300, keysMax: NAMES }, async () => [await usedMemory(server)]);
     const degraded = replicas.reduce((sum, replica) => sum + replica.stats().totals.degraded, 0);
     await Promise.all(replicas.map((replica) => replica.close()));
     const targets = [heapTarget(samples, size.bytesMax), ...(await redisTargets(server))];

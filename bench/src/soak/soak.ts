@@ -1,7 +1,7 @@
 import type { Collapser } from '@oneflight/core';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Used, used } from './heap.js';
-import { fill, Stage, TURNS } from './turns.js';
+import { fill, keyOf, Stage, TURNS } from './turns.js';
 
 export interface Sample {
   readonly flights: number;
@@ -14,15 +14,17 @@ export interface Course {
   readonly samples: number;
   /** How many turns are under way at a time. */
   readonly parallel: number;
+  /** How many different keys there are. */
+  readonly keysMax: number;
   readonly onSample: (sample: Sample) => Promise<void> | void;
 }
 
 /**
- * Flies so many flights of all kinds, each of a key of its own, and looks at the memory whenever another part of them is over:
+ * Flies so many flights of all kinds, and looks at the memory whenever another part of them is over:
  * then nothing is under way.
  */
-export async function soak(replicas: readonly Collapser[], { flights, samples, parallel, onSample }: Course): Promise<void> {
-  const stage = new Stage(replicas);
+export async function soak(replicas: readonly Collapser[], { flights, samples, parallel, keysMax, onSample }: Course): Promise<void> {
+  const stage = new Stage(replicas, keysMax);
   const turns = TURNS.flatMap((turn) => Array.from({ length: turn.share }, () => turn));
   await fill(stage);
   const startedAt = performance.now();
@@ -31,7 +33,7 @@ export async function soak(replicas: readonly Collapser[], { flights, samples, p
     while (stage.flights < target) {
       const turn = turns[number % turns.length];
       if (turn === undefined) throw new Error('no turns');
-      await turn.run(stage, `key ${number}`, number++);
+      await turn.run(stage, keyOf(stage, number), number++);
     }
   };
   for (let sample = 1; sample <= samples; sample++) {

@@ -7,10 +7,13 @@ export class Stage {
   flights = 0;
   /** A signal that outlives all calls, as that of a server which shuts down does: whoever listens to it must stop. */
   readonly #shutdown = new AbortController();
+  /** How many different keys its calls have. */
+  readonly keysMax: number;
   readonly #replicas: readonly Collapser[];
 
-  constructor(replicas: readonly Collapser[]) {
+  constructor(replicas: readonly Collapser[], keysMax: number) {
     this.#replicas = replicas;
+    this.keysMax = keysMax;
   }
 
   get shutdown(): AbortSignal {
@@ -67,7 +70,7 @@ export interface Turn {
   readonly what: string;
   /** How many of all turns are of this kind. */
   readonly share: number;
-  /** Starts flights of a key that was never asked for, and waits for all its calls. */
+  /** Starts flights of a key that nobody else asks for now, and waits for all its calls. */
   run(stage: Stage, key: string, number: number): Promise<unknown>;
 }
 
@@ -103,21 +106,43 @@ export const TURNS: readonly Turn[] = [
   { what: 'cloned', share: 1, run: (stage, key) => all((caller) => stage.replica(caller).run(key, stage.slowLoad, { isolate: 'clone' })) },
 ];
 
-/** Fills what a collapser remembers up to a bound, so that it does not grow any more when flights are counted. */
+/**
+ * Fills what a collapser remembers: of invalidations, of each key where there is a coordinator (10,000 keys, and as many again
+ * until the older half is forgotten at once), and what it stores where there is none. So that the memory tells of flights
+ * alone, the same names, fewer than that, come again and again.
+ */
 export async function fill(stage: Stage): Promise<void> {
-  for (let from = 0; from < REMEMBERED_MAX; from += AT_ONCE) {
-    const keys = Array.from({ length: AT_ONCE }, (_, index) => `filling ${from + index}`);
-    await Promise.all(keys.map((key, number) => stage.replica(number).invalidateTag(key)));
-    await Promise.all(keys.map((key, number) => stage.replica(number).invalidate(key)));
-    await Promise.all(keys.flatMap((key) => CALLERS.map((caller) => stage.replica(caller).once(key, stage.load, { ttlMs: 5 }))));
-    await Promise.all(keys.map((key, number) => stage.replica(number).run(['stored', key], stage.load, { ttlMs: 5 })));
+  for (let from = 0; from < NAMES; from += AT_ONCE) {
+    const numbers = Array.from({ length: AT_ONCE }, (_, index) => from + index);
+    await Promise.all(numbers.map((number) => stage.replica(number).invalidateTag(nameOf(number))));
+    await Promise.all(numbers.map((number) => stage.replica(number).invalidate(nameOf(number))));
+    await Promise.all(numbers.map((number) => runMany(stage, '', number)));
+    if (stage.keysMax > NAMES) continue;
+    const keys = numbers.map((number) => keyOf(stage, number));
+    await all((caller) => Promise.all(keys.map((key) => stage.replica(caller).run(key, stage.load))));
+    await all((caller) => Promise.all(keys.map((key) => stage.replica(caller).once(key, stage.load, { ttlMs: 5 }))));
+  }
+  for (let from = 0; stage.keysMax > NAMES && from < STORED_MAX; from += AT_ONCE) {
+    const keys = Array.from({ length: AT_ONCE }, (_, index) => `stored ${from + index}`);
+    await Promise.all(keys.map((key) => stage.replica().run(key, stage.load, { ttlMs: 5 })));
   }
   stage.flights = 0;
 }
 
-/** Of whatever it is, and a little more. */
-const REMEMBERED_MAX = 10_500;
-const AT_ONCE = 500;
+export function keyOf({ keysMax }: Stage, number: number): string {
+  return `key ${number % keysMax}`;
+}
+
+/** Of what is invalidated. */
+function nameOf(number: number): string {
+  return `invalidated ${number % NAMES}`;
+}
+
+/** How many different names there are of one kind, where they come again and again. */
+export const NAMES = 1_000;
+/** A little more than a collapser stores without a coordinator. */
+const STORED_MAX = 10_500;
+const AT_ONCE = 250;
 
 const PATIENCE = { timeoutMs: 2 };
 
@@ -145,20 +170,23 @@ async function runStored(stage: Stage, key: string, number: number, options: { t
   await all((caller) => stage.replica(caller).run(key, stage.load, options));
 }
 
-async function runInvalidated(stage: Stage, key: string, number: number): Promise<void> {
+async function runInvalidated(stage: Stage, _: string, number: number): Promise<void> {
+  const key = nameOf(number);
   const before = stage.replica(number).run(key, stage.slowLoad);
   await stage.replica(number + 1).invalidate(key);
   await Promise.all([before, stage.replica(number + 1).run(key, stage.slowLoad)]);
 }
 
 async function runTagged(stage: Stage, key: string, number: number): Promise<void> {
-  const before = stage.replica(number).run(key, stage.slowLoad, { ttlMs: 1_000, tags: [key] });
-  await stage.replica(number + 1).invalidateTag(key);
-  await Promise.all([before, stage.replica(number + 1).run(key, stage.slowLoad, { ttlMs: 1_000, tags: [key] })]);
+  const options = { ttlMs: 1_000, tags: [nameOf(number)] };
+  const before = stage.replica(number).run(key, stage.slowLoad, options);
+  await stage.replica(number + 1).invalidateTag(nameOf(number));
+  await Promise.all([before, stage.replica(number + 1).run(key, stage.slowLoad, options)]);
 }
 
-function runMany(stage: Stage, key: string): Promise<unknown> {
-  return all((caller) => stage.replica(caller).runMany([1, 2, 3, 4, 5, 6, 7, 8], stage.batchLoad, { key: (each: number) => [key, each] }));
+function runMany(stage: Stage, _: string, number: number): Promise<unknown> {
+  const key = (each: number): readonly [string, number, number] => ['of many', number % 100, each];
+  return all((caller) => stage.replica(caller).runMany([1, 2, 3, 4, 5, 6, 7, 8], stage.batchLoad, { key }));
 }
 
 function runFresh(stage: Stage, key: string): Promise<unknown> {
