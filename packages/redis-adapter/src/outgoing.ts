@@ -55,7 +55,7 @@ export interface Sending {
 
 /**
  * One command from the question to the answer, with one promise for all of that. It is what `sendCommand` of ioredis takes
- * in place of a Command of its own, which makes four more promises, a timer, and three copies of its arguments.
+ * in place of a Command of its own, which makes four promises in a pipeline, a timer, and two copies of its arguments.
  */
 export class Outgoing<T> implements Sending {
   readonly promise: Promise<T>;

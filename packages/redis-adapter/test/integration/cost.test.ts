@@ -1,8 +1,11 @@
+import { createHook } from 'node:async_hooks';
+import { Session } from 'node:inspector/promises';
 import { createCollapser, type Collapser } from '@oneflight/core';
 import { redisCommand, startRedis, type TestServer } from '@oneflight/testkit';
 import { Redis } from 'ioredis';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { redisCoordinator } from '../../src/index.js';
+import { claimOf, joinReplica } from '../support/replica.js';
 
 /*
  * What a flight costs at Redis, counted by Redis: the same on every machine. A number that grows needs a reason in
@@ -131,3 +134,68 @@ describe('a call that nobody joins', () => {
     });
   });
 });
+
+describe('in its process', () => {
+  const times = 500;
+
+  it('a claim is one promise, and so is a settle: the one that is awaited', async () => {
+    const { link, id } = joinReplica(redisCoordinator({ redis: () => new Redis(server.url), ...PATIENT }));
+    await link.opening;
+    const numbers = Array.from({ length: times }, (_, number) => number);
+    await link.claim(claimOf('warm', id(times)));
+    const claims: Promise<Awaited<ReturnType<typeof link.claim>>>[] = [];
+    const claimed = await promisesOf(async () => {
+      for (const number of numbers) claims.push(link.claim(claimOf(`k${number}`, id(number))));
+    });
+    const answers = await Promise.all(claims);
+    const outcome = { kind: 'value', bytes: Buffer.from('seats') } as const;
+    const settles: Promise<unknown>[] = [];
+    const settled = await promisesOf(async () => {
+      for (const [number, answer] of answers.entries()) {
+        if (answer.role !== 'leader') throw new Error(`expected to lead, got ${answer.role}`);
+        settles.push(link.settle({ key: `k${number}`, id: id(number), token: answer.fencingToken, outcome }));
+      }
+    });
+    await Promise.all(settles);
+    await link.close();
+    // The two functions that are measured are promises as well.
+    expect({ claim: Math.floor(claimed / times), settle: Math.floor(settled / times) }).toEqual({ claim: 1, settle: 1 });
+  });
+
+  it('a flight that nobody joins is at most 22 promises and 35,000 bytes of garbage, with those of its caller and loader', async () => {
+    await withReplicas(async ([replica]) => {
+      if (replica === undefined) throw new Error('expected a replica');
+      const fly = (prefix: string) => async (): Promise<void> => {
+        const load = async (): Promise<object> => ({ seats: [1, 2, 3] });
+        await Promise.all(Array.from({ length: times }, (_, number) => replica.run(`${prefix}-${number}`, load)));
+      };
+      await fly('warm')();
+      const [promises, bytes] = [(await promisesOf(fly('counted'))) / times, (await garbageOf(fly('weighed'))) / times];
+      console.log(`a flight over Redis that nobody joins: ${promises.toFixed(1)} promises, ${Math.round(bytes)} bytes of garbage`);
+      expect(promises).toBeLessThanOrEqual(22);
+      expect(bytes).toBeLessThan(35_000);
+    });
+  });
+});
+
+/** How many promises are made, with those of ioredis and those that `await` makes. */
+async function promisesOf(use: () => Promise<void>): Promise<number> {
+  let promises = 0;
+  const hook = createHook({ init: (_, type) => void (type === 'PROMISE' && (promises += 1)) }).enable();
+  await use();
+  hook.disable();
+  return promises;
+}
+
+/** How many bytes are taken, by samples: also those that were given back. */
+async function garbageOf(use: () => Promise<void>): Promise<number> {
+  const session = new Session();
+  session.connect();
+  const settings = { samplingInterval: 4_096, includeObjectsCollectedByMajorGC: true, includeObjectsCollectedByMinorGC: true };
+  await session.post('HeapProfiler.startSampling', settings);
+  await use();
+  const { profile } = await session.post('HeapProfiler.stopSampling');
+  session.disconnect();
+  const sizeOf = ({ selfSize, children }: typeof profile.head): number => children.reduce((sum, child) => sum + sizeOf(child), selfSize);
+  return sizeOf(profile.head);
+}
