@@ -12,7 +12,7 @@ import { factsOfMachine } from './report/machine.js';
 import { slopeOf } from './soak/heap.js';
 import { keysLeft, usedMemory } from './soak/redis-keys.js';
 import { type Course, type Sample, soak } from './soak/soak.js';
-import { NAMES, TURNS } from './soak/turns.js';
+import { KEYS_OF_A_KIND, TURNS } from './soak/turns.js';
 
 /*
  * What is left in memory after millions of flights of all kinds: nothing that grows with their number. First without a
@@ -99,7 +99,7 @@ async function soakRedis(size: Size): Promise<Outcome> {
   const connect = () => createCollapser({ coordinator: redisCoordinator({ ...options, redis: () => new Redis(server.url) }) });
   const replicas = [connect(), connect()];
   try {
-    const samples = await course(replicas, { ...size, parallel: 300, keysMax: NAMES }, async () => [await usedMemory(server)]);
+    const samples = await course(replicas, { ...size, parallel: 300, keysMax: KEYS_OF_A_KIND }, async () => [await usedMemory(server)]);
     const degraded = replicas.reduce((sum, replica) => sum + replica.stats().totals.degraded, 0);
     await Promise.all(replicas.map((replica) => replica.close()));
     const targets = [heapTarget(samples, size.bytesMax), ...(await redisTargets(server))];

@@ -14,7 +14,7 @@ export interface Course {
   readonly samples: number;
   /** How many turns are under way at a time. */
   readonly parallel: number;
-  /** How many different keys there are. */
+  /** How many different keys there are of each kind. */
   readonly keysMax: number;
   readonly onSample: (sample: Sample) => Promise<void> | void;
 }
@@ -33,7 +33,7 @@ export async function soak(replicas: readonly Collapser[], { flights, samples, p
     while (stage.flights < target) {
       const turn = turns[number % turns.length];
       if (turn === undefined) throw new Error('no turns');
-      await turn.run(stage, keyOf(stage, number), number++);
+      await turn.run(stage, keyOf(stage, turn, number), number++);
     }
   };
   for (let sample = 1; sample <= samples; sample++) {

@@ -7,7 +7,7 @@ export class Stage {
   flights = 0;
   /** A signal that outlives all calls, as that of a server which shuts down does: whoever listens to it must stop. */
   readonly #shutdown = new AbortController();
-  /** How many different keys its calls have. */
+  /** How many different keys the turns of one kind have. */
   readonly keysMax: number;
   readonly #replicas: readonly Collapser[];
 
@@ -70,7 +70,7 @@ export interface Turn {
   readonly what: string;
   /** How many of all turns are of this kind. */
   readonly share: number;
-  /** Starts flights of a key that nobody else asks for now, and waits for all its calls. */
+  /** Starts flights of a key that no other kind asks for, and waits for all its calls. */
   run(stage: Stage, key: string, number: number): Promise<unknown>;
 }
 
@@ -117,20 +117,29 @@ export async function fill(stage: Stage): Promise<void> {
     await Promise.all(numbers.map((number) => stage.replica(number).invalidateTag(nameOf(number))));
     await Promise.all(numbers.map((number) => stage.replica(number).invalidate(nameOf(number))));
     await Promise.all(numbers.map((number) => runMany(stage, '', number)));
-    if (stage.keysMax > NAMES) continue;
-    const keys = numbers.map((number) => keyOf(stage, number));
-    await all((caller) => Promise.all(keys.map((key) => stage.replica(caller).run(key, stage.load))));
-    await all((caller) => Promise.all(keys.map((key) => stage.replica(caller).once(key, stage.load, { ttlMs: 5 }))));
   }
-  for (let from = 0; stage.keysMax > NAMES && from < STORED_MAX; from += AT_ONCE) {
-    const keys = Array.from({ length: AT_ONCE }, (_, index) => `stored ${from + index}`);
-    await Promise.all(keys.map((key) => stage.replica().run(key, stage.load, { ttlMs: 5 })));
-  }
+  if (stage.keysMax === KEYS_OF_A_KIND) await fillKeys(stage);
+  else await fillStore(stage);
   stage.flights = 0;
 }
 
-export function keyOf({ keysMax }: Stage, number: number): string {
-  return `key ${number % keysMax}`;
+async function fillKeys(stage: Stage): Promise<void> {
+  for (const turn of TURNS) {
+    const keys = Array.from({ length: stage.keysMax }, (_, number) => keyOf(stage, turn, number));
+    await all((caller) => Promise.all(keys.map((key) => stage.replica(caller).run(key, stage.load))));
+    if (turn.what === 'once') await Promise.all(keys.map((key, number) => stage.replica(number).once(key, stage.load, { ttlMs: 5 })));
+  }
+}
+
+async function fillStore(stage: Stage): Promise<void> {
+  for (let from = 0; from < STORED_MAX; from += AT_ONCE) {
+    const keys = Array.from({ length: AT_ONCE }, (_, index) => `stored ${from + index}`);
+    await Promise.all(keys.map((key) => stage.replica().run(key, stage.load, { ttlMs: 5 })));
+  }
+}
+
+export function keyOf({ keysMax }: Stage, { what }: Turn, number: number): string {
+  return `${what} ${number % keysMax}`;
 }
 
 /** Of what is invalidated. */
@@ -138,8 +147,9 @@ function nameOf(number: number): string {
   return `invalidated ${number % NAMES}`;
 }
 
-/** How many different names there are of one kind, where they come again and again. */
-export const NAMES = 1_000;
+/** How many different keys of one kind there are, and of what is invalidated, where they come again and again. */
+export const KEYS_OF_A_KIND = 300;
+const NAMES = 1_000;
 /** A little more than a collapser stores without a coordinator. */
 const STORED_MAX = 10_500;
 const AT_ONCE = 250;
