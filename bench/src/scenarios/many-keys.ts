@@ -92,19 +92,9 @@ function report(atOnce: readonly Row[], steady: readonly Row[], rounds: number):
 
 /** Each flight outlives a recheck of its followers and a renewal of its lease. */
 function atOnceTable(rows: readonly Row[]): Table {
-  const floor = rows.find(({ id }) => id === FLOOR);
   return {
+    ...tableOf(rows, 'flights/s', ({ flights }) => flights),
     title: `${AT_ONCE.keys.toLocaleString('en-US')} keys at once, loads of ${AT_ONCE.loadMs.toLocaleString('en-US')} ms`,
-    columns: ['system', 'loads', 'flights/s', '/ floor', ...COSTS, 'failed calls', 'answers'],
-    rows: rows.map((row) => [
-      row.name,
-      range(row.loads),
-      row.flights,
-      floor && compared(row.flights, floor.flights),
-      ...costsOf(row),
-      row.failures,
-      row.age,
-    ]),
     note:
       'Flights per second are the keys by the time until the last answer, less the load. A load is longer than `recheckMs` and than a third of `leaseMs`: ' +
       'oneflight looks once for each follower whether a message was lost, and renews each lease once.',
@@ -112,27 +102,22 @@ function atOnceTable(rows: readonly Row[]): Table {
 }
 
 function steadyTable(rows: readonly Row[]): Table {
-  const floor = rows.find(({ id }) => id === FLOOR);
   const { keys, loadMs, wave } = STEADY;
   return {
+    ...tableOf(rows, 'added p50 (ms)', ({ addedMs }) => addedMs),
     title: `${keys} keys, ${wave.keys} each ${wave.everyMs} ms, loads of ${loadMs} ms`,
-    columns: ['system', 'loads', 'added p50 (ms)', '/ floor', ...COSTS, 'failed calls', 'answers'],
-    rows: rows.map((row) => [
-      row.name,
-      range(row.loads),
-      row.addedMs,
-      floor && compared(row.addedMs, floor.addedMs),
-      ...costsOf(row),
-      row.failures,
-      row.age,
-    ]),
   };
 }
 
-const COSTS = ['commands', 'bytes out', 'CPU (ms)', 'CPU of Redis (ms)'];
-
-function costsOf({ commands, bytes, cpuMs, redisCpuMs }: Row): number[] {
-  return [commands, bytes, cpuMs, redisCpuMs];
+function tableOf(rows: readonly Row[], what: string, of: (row: Row) => number): Pick<Table, 'columns' | 'rows'> {
+  const floor = rows.find(({ id }) => id === FLOOR);
+  return {
+    columns: ['system', 'loads', what, '/ floor', 'commands', 'bytes out', 'CPU (ms)', 'CPU of Redis (ms)', 'failed calls', 'answers'],
+    rows: rows.map((row) => [
+      ...[row.name, range(row.loads), of(row), floor && compared(of(row), of(floor))],
+      ...[row.commands, row.bytes, row.cpuMs, row.redisCpuMs, row.failures, row.age],
+    ]),
+  };
 }
 
 function targets(atOnce: readonly Row[], steady: readonly Row[]): Target[] {

@@ -26,7 +26,6 @@ export interface Course {
 export async function soak(replicas: readonly Collapser[], { flights, samples, parallel, keysMax, onSample }: Course): Promise<void> {
   const stage = new Stage(replicas, keysMax);
   const turns = TURNS.flatMap((turn) => Array.from({ length: turn.share }, () => turn));
-  await fill(stage);
   const startedAt = performance.now();
   let number = 0;
   const flyUntil = async (target: number): Promise<void> => {
@@ -36,13 +35,20 @@ export async function soak(replicas: readonly Collapser[], { flights, samples, p
       await turn.run(stage, keyOf(stage, turn, number), number++);
     }
   };
+  const flyTogether = (target: number): Promise<unknown> => Promise.all(Array.from({ length: parallel }, () => flyUntil(target)));
+  await fill(stage);
+  await flyTogether(stage.flights + WARM_UP_FLIGHTS);
+  stage.flights = 0;
   for (let sample = 1; sample <= samples; sample++) {
     const target = Math.round((flights * sample) / samples);
-    await Promise.all(Array.from({ length: parallel }, () => flyUntil(target)));
+    await flyTogether(target);
     await quiet(replicas);
     await onSample({ flights: stage.flights, used: used(), seconds: (performance.now() - startedAt) / 1_000 });
   }
 }
+
+/** Until then code is compiled. */
+const WARM_UP_FLIGHTS = 4_000;
 
 /** Resolves when no flight is left: loads whose callers have gone end a little later. */
 async function quiet(replicas: readonly Collapser[]): Promise<void> {

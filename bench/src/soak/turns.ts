@@ -120,7 +120,6 @@ export async function fill(stage: Stage): Promise<void> {
   }
   if (stage.keysMax === KEYS_OF_A_KIND) await fillKeys(stage);
   else await fillStore(stage);
-  stage.flights = 0;
 }
 
 async function fillKeys(stage: Stage): Promise<void> {
