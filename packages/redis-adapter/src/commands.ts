@@ -13,7 +13,8 @@ import type { Argument } from './wire.js';
 type Read<T> = (reply: unknown) => T | Promise<T>;
 
 /**
- * Sends commands and scripts. Those of one tick share one write per server, and none waits for the reply to another.
+ * Sends commands and scripts. The first of a tick goes at once, the others share one write; on Cluster all of a tick share
+ * one per master. None waits for the reply to another.
  * Every promise rejects with a CoordinatorError whose cause is what ioredis said.
  */
 export class Commands {
@@ -22,6 +23,7 @@ export class Commands {
   readonly #isCluster: boolean;
   readonly #again = (sending: Sending): void => this.#enqueue(sending);
   #batch: Sending[] = [];
+  #isGathering = false;
 
   /** The scripts are loaded at each connect, so that the first claim is as fast as the others. */
   constructor(connection: Connection<Client>, scripts: readonly Pick<Script, 'lua'>[], circuits: Circuits) {
@@ -81,13 +83,21 @@ export class Commands {
     return { slot, breaker: guarded ? this.#circuits.ofSlot(slot) : undefined, again: this.#again };
   }
 
+  /** The first of a tick goes at once, so that Redis works while the others are put together. */
   #enqueue(sending: Sending): void {
     this.#batch.push(sending);
-    if (this.#batch.length === 1) setImmediate(() => this.#flush());
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    setImmediate(() => {
+      this.#isGathering = false;
+      this.#flush();
+    });
+    if (!this.#isCluster) this.#flush();
   }
 
   #flush(): void {
     const batch = this.#batch;
+    if (batch.length === 0) return;
     this.#batch = [];
     const { redis } = this.#connection;
     if (redis.status === 'ready') {
