@@ -73,21 +73,36 @@ function composite(key: unknown): CanonicalKey {
   if (prototype !== Object.prototype && prototype !== null) throw misuse('ERR_ONEFLIGHT_KEY', CONTRACT, describe(key));
   const entries = Object.entries(key).sort(([a], [b]) => (a < b ? -1 : 1));
   if (entries.length === 0) return 'o';
-  return `o[${entries.map(([name, value]) => `${JSON.stringify(name)},${valueText(value, `key.${name}`)}`).join(',')}]`;
+  return `o[${entries.map(([name, value]) => `${textPart(name)},${valueText(value, name)}`).join(',')}]`;
 }
 
-function valueText(value: unknown, place: string): string {
-  return Array.isArray(value) ? `[${partsText(value, place)}]` : partText(value, place);
+function valueText(value: unknown, name: string): string {
+  if (Array.isArray(value)) return `[${partsText(value, `key.${name}`)}]`;
+  return partText(value) ?? refusePart(value, `key.${name}`);
 }
 
+/** On the way of every call with such a key: nothing is made but the text. */
 function partsText(parts: readonly unknown[], place: string): string {
-  return `[${Array.from(parts, (part, index) => partText(part, `${place}[${index}]`)).join(',')}]`;
+  let all = '[';
+  for (let index = 0; index < parts.length; index++) {
+    const part = parts[index];
+    all += `${index === 0 ? '' : ','}${partText(part) ?? refusePart(part, `${place}[${index}]`)}`;
+  }
+  return `${all}]`;
 }
 
-/** JSON keeps strings, numbers, booleans and null apart and lengths unambiguous; a bigint gets a form JSON cannot have. */
-function partText(part: unknown, place: string): string {
-  if (part === null || typeof part === 'string' || typeof part === 'boolean') return JSON.stringify(part);
+/** A text begins with its length, so nothing in it can end it; only a number looks as a number does; undefined for what is no part. */
+function partText(part: unknown): string | undefined {
+  if (typeof part === 'string') return textPart(part);
+  if (typeof part === 'number') return Number.isFinite(part) ? `${part}` : undefined;
   if (typeof part === 'bigint') return `${part}n`;
-  if (typeof part === 'number' && Number.isFinite(part)) return JSON.stringify(part);
+  return part === null || typeof part === 'boolean' ? String(part) : undefined;
+}
+
+function textPart(part: string): string {
+  return `${part.length}"${part}`;
+}
+
+function refusePart(part: unknown, place: string): never {
   throw misuse('ERR_ONEFLIGHT_KEY', `${place} to be ${PART_CONTRACT}`, describe(part));
 }
