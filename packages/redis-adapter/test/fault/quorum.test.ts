@@ -25,10 +25,11 @@ afterEach(async () => {
 
 test('a crowd that comes at once for many keys loads each of them once, however the votes split', async () => {
   const keys = Array.from({ length: 40 }, (_, at) => `key ${at}`);
+  const others = await queues();
   crew.hold();
   const bursts = keys.map((key) => crew.burst(key, 2));
   await waitFor(() => keys.every((key) => crew.loadsOf(key) > 0), { what: 'every key to be loaded' });
-  await waitFor(async () => (await waiting()) >= keys.length * (REPLICAS - 1), { what: 'everybody else to wait' });
+  await waitFor(async () => (await waiting(others)) >= keys.length * (REPLICAS - 1), { what: 'everybody else to wait' });
   crew.letLoadsFinish();
   for (const [at, burst] of bursts.entries()) expect(answers(await burst)).toEqual([`value of key ${at}`]);
   expect(keys.filter((key) => crew.loadsOf(key) !== 1)).toEqual([]);
@@ -99,21 +100,23 @@ function newCrew(size: number): Crew {
 
 /** A burst whose load runs, and everybody else waits for it. */
 async function midLoad(key: string) {
+  const others = await queues();
   crew.hold();
   const results = crew.burst(key, 3);
   await crew.loadStarted;
-  await waitFor(async () => (await waiting()) >= REPLICAS - 1, { what: 'everybody else to wait' });
+  await waitFor(async () => (await waiting(others)) >= REPLICAS - 1, { what: 'everybody else to wait' });
   return { results };
 }
 
 /** How many loads one burst takes; every call of it must be answered with its value. */
 async function loadsOf(key: string): Promise<number> {
   const before = crew.loadsOf(key);
+  const others = await queues();
   crew.hold();
   const results = crew.burst(key, 3);
   await Promise.race([crew.loadStarted, results]);
   // Whoever asks after the load has ended rightly loads again: all shall have asked, or loaded, before it does.
-  const haveAsked = async (): Promise<boolean> => crew.loadsOf(key) - before + (await waiting()) >= REPLICAS;
+  const haveAsked = async (): Promise<boolean> => crew.loadsOf(key) - before + (await waiting(others)) >= REPLICAS;
   await waitFor(haveAsked, { what: 'everybody to ask' });
   crew.letLoadsFinish();
   const settled = await results;
@@ -121,18 +124,29 @@ async function loadsOf(key: string): Promise<number> {
   return crew.loadsOf(key) - before;
 }
 
-/** How many waiters the node knows that knows most. */
-async function waiting(): Promise<number> {
+/** How many waiters the node knows that knows most, without those of bursts before, who may not have left yet. */
+async function waiting(others: ReadonlySet<string>): Promise<number> {
   const counts = await Promise.all(
-    servers
-      .filter((_, at) => !frozen.has(at))
-      .map(async (server) => {
-        const keys = [await redisCommand(server, 'KEYS', '*:w').catch(() => [])].flat();
-        const lengths = await Promise.all(keys.map((key) => redisCommand(server, 'HLEN', String(key)).catch(() => 0)));
-        return lengths.reduce<number>((sum, length) => sum + Number(length), 0);
-      }),
+    awake().map(async (server) => {
+      const mine = (await queuesOn(server)).filter((queue) => !others.has(queue));
+      const lengths = await Promise.all(mine.map((queue) => redisCommand(server, 'HLEN', queue).catch(() => 0)));
+      return lengths.reduce<number>((sum, length) => sum + Number(length), 0);
+    }),
   );
   return Math.max(...counts);
+}
+
+/** The names of the keys under which somebody waits, on any node. */
+async function queues(): Promise<ReadonlySet<string>> {
+  return new Set((await Promise.all(awake().map(queuesOn))).flat());
+}
+
+async function queuesOn(server: TestServer): Promise<string[]> {
+  return [await redisCommand(server, 'KEYS', '*:w').catch(() => [])].flat().map(String);
+}
+
+function awake(): TestServer[] {
+  return servers.filter((_, at) => !frozen.has(at));
 }
 
 async function leasesOn(at: number): Promise<number> {
