@@ -108,6 +108,7 @@ describe('a leader that is frozen for three leases and comes back', () => {
 async function freezeLeader([leader, ...others]: readonly ReplicaProcess[], key: string, leaseMs: number): Promise<void> {
   if (leader === undefined) throw new Error('expected a leader');
   const before = (await leader.events())['detached'] ?? 0;
+  const earlier = new Set(await probe.keys('*'));
   const own = leader.burst({ key, calls: CALLS, loadMs: 0, barrier: untilOpened(`${key}:first`) });
   await loadRuns(key);
   const answers = others.map((each) => each.burst({ key, calls: CALLS, loadMs: 20 }));
@@ -121,7 +122,7 @@ async function freezeLeader([leader, ...others]: readonly ReplicaProcess[], key:
   await waitFor(async () => (await stage.loads(key)) === 3);
   await followersRegistered(others.length - 1);
   await waitFor(() => monotonicMs() - frozenAt > 3 * leaseMs);
-  const held = await contents();
+  const held = await contents(earlier);
   leader.kill('SIGCONT');
   const late = await own;
   expect({ errors: errorsOf(late), loads: numbersOf(late), sources: new Set(late.map(({ source }) => source)) }).toEqual({
@@ -130,7 +131,7 @@ async function freezeLeader([leader, ...others]: readonly ReplicaProcess[], key:
     sources: new Set(['leader', 'local']),
   });
   await waitFor(async () => ((await leader.events())['detached'] ?? 0) > before || (await leader.stats()).flights === 0);
-  expect(await contents()).toEqual(held);
+  expect(await contents(earlier)).toEqual(held);
   await stage.open(`${key}:later`);
   const last = (await Promise.all(later)).flat();
   expect({ errors: errorsOf(last), loads: numbersOf(last) }).toEqual({ errors: [], loads: [3] });
@@ -204,9 +205,9 @@ async function followersRegistered(count: number): Promise<void> {
   await waitFor(async () => (await registered()) === count, { what: `${count} followers to be registered` });
 }
 
-/** The hashes and strings of all keys, as they are now. */
-async function contents(): Promise<Record<string, unknown>> {
-  const keys = (await probe.keys('*')).toSorted();
+/** The hashes and strings of all keys as they are now, without those that were there before, some of which end meanwhile. */
+async function contents(before: ReadonlySet<string>): Promise<Record<string, unknown>> {
+  const keys = (await probe.keys('*')).filter((name) => !before.has(name)).toSorted();
   const read = async (key: string) => [key, (await probe.type(key)) === 'hash' ? await probe.hgetall(key) : await probe.get(key)] as const;
   return Object.fromEntries(await Promise.all(keys.map(read)));
 }
